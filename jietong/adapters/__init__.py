@@ -1,0 +1,1 @@
+"""One library, one file: what stands behind the ports."""

@@ -1,0 +1,1 @@
+"""The promise, and nothing else: outbox, relay, heads, positions, inbox, consumer, completeness."""

@@ -1,0 +1,337 @@
+"""Where an event has its effect: log → inbox → service → state and outbox, one transaction for a polled batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from jietong import failpoint
+from jietong.broker import Broker, Place, Record
+from jietong.contract import Contract
+from jietong.delivery import alarms, heads, inbox, positions
+from jietong.delivery.inbox import Accepted, Standing
+from jietong.delivery.limits import Limit, Window
+from jietong.delivery.outbox import Outbox
+from jietong.delivery.positions import Position
+from jietong.errors import DamagedError, Fault, HaltError
+from jietong.event import HELD, Envelope, Fate, Key, Stream
+from jietong.service import Service
+from jietong.store import Store, Transaction
+
+BATCH = 500
+MOST_UNSETTLED = 100_000
+FIRST_RETRY, LONGEST_RETRY = 60_000, 3_600_000
+DEATHS_TO_PARK, DEATHS_TO_DIE = 2, 5
+DIED_HERE = "died here: this process ended while it was attempted"
+
+
+@dataclass(slots=True)
+class Work:
+    """One batch on its way through one transaction; made anew for every attempt, but for the verdicts."""
+
+    verdicts: dict[Key, Fault]
+    windows: dict[str, Window]
+    settled: list[tuple[Key, Fate]] = field(default_factory=list[tuple[Key, Fate]])
+    drafts: list[Envelope] = field(default_factory=list[Envelope])
+    duplicates: int = 0
+    fates: list[tuple[str, Fate]] = field(default_factory=list[tuple[str, Fate]])
+
+
+@dataclass(slots=True)
+class Counts:
+    """What one consumer saw since it started; the tables have the truth, these are for metrics."""
+
+    events: int = 0
+    duplicates: int = 0
+    strays: int = 0
+    batches: int = 0
+
+
+class Consumer:
+    """One member of a service's consumer group. `step` is one polled batch, `beat` the slow look at what is missing."""
+
+    def __init__(self, service: Service, store: Store, broker: Broker, outbox: Outbox, limit: Limit = Limit(), batch: int = BATCH) -> None:  # noqa: B008 — frozen
+        self.service, self.store, self.broker, self.outbox, self.batch = service, store, broker, outbox, batch
+        self.contract: Contract = outbox.contract
+        self.clock: Callable[[], int] = outbox.clock
+        self.counts = Counts()
+        self.paused = False
+        self._limit = limit
+        self._reader = broker.reader(service.name, service.types)
+        self._at: dict[Place, Position] = {}
+        self._windows: dict[str, Window] = {}
+        self._careful = False
+        self._living = False
+
+    # -- life --------------------------------------------------------------------------------------------------------
+    def start(self) -> None:
+        """Before the first position is moved. Raises RewoundError, HaltError for a missing position, RetriableError."""
+        announced = heads.Heads(self.broker, self.contract).read()
+        with self.store.transaction() as tx:
+            heads.check(tx, self.outbox.source, announced)
+            provision(tx, self.broker, self.service.types)
+            died = tx.execute("INSERT INTO mark (name, value) VALUES ('running', '1') ON CONFLICT (name) DO NOTHING").rowcount == 0
+            self._windows = {topic: Window.load(tx, topic, self._limit) for topic in self.service.types}
+        self._careful = self._careful or (died and not self._living)
+        self._living = True
+        self.relocate()
+
+    def stop(self) -> None:
+        """A clean end: nothing was being attempted."""
+        with self.store.transaction() as tx:
+            tx.execute("DELETE FROM mark WHERE name = 'running'")
+        self._reader.close()
+
+    def relocate(self) -> None:
+        """Check every assigned position against the log, and seek: at each assignment, after any rollback, on the beat."""
+        with self.store.snapshot() as tx:
+            stored = positions.load(tx, self.service.types)
+        for place in self._reader.assigned():
+            if (old := stored.get(place)) is None:
+                raise HaltError(f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it")
+            here = positions.located(self.broker, old)
+            if here != old:
+                with self.store.transaction() as tx:
+                    positions.swap(tx, old, here)
+                    alarms.raise_(tx, "log-changed", f"{place.topic}/{place.partition}",
+                                  "the topic was made anew, truncated, or its retention overtook us; reading again from its beginning", self.clock())  # fmt: skip
+            self._at[place] = here
+            self._reader.seek(place, here.offset)
+
+    # -- one batch ---------------------------------------------------------------------------------------------------
+    def step(self, seconds: float) -> int:
+        """Poll once, waiting at most so long; returns the number of records taken."""
+        if self._reader.assigned() != self._at.keys():
+            self._at.clear()
+            self.relocate()
+        records: Sequence[Record] = () if self.paused else self._reader.poll(seconds, self.batch)
+        if self._careful:
+            self._one_by_one(records)
+            self._careful = False
+        elif records:
+            self._process(records)
+        return len(records)
+
+    def _process(self, records: Sequence[Record]) -> None:
+        def work(tx: Transaction, work: Work) -> None:
+            got = self._take(tx, work, records)
+            for stream in sorted(got.standing):
+                self._drain(tx, work, stream, got.standing[stream], got.fresh.get(stream, {}))
+            inbox.stand(tx, got.standing.items())
+
+        failpoint.passing("consumer.before_batch")
+        self._judged(work)
+        failpoint.passing("consumer.after_commit")
+        self._moved(records)
+
+    def _moved(self, records: Sequence[Record]) -> None:
+        for record in records:
+            place = Place(record.topic, record.partition)
+            self._at[place] = self._at[place].after(record) if record.offset >= self._at[place].offset else self._at[place]
+        self._reader.commit({place: at.offset for place, at in self._at.items()})
+        self.counts.events += len(records)
+        self.counts.batches += 1
+
+    def _judged(self, do: Callable[[Transaction, Work], None]) -> None:
+        """Do it in one transaction. A fault rolls all of it back, and it is done again knowing that verdict."""
+        verdicts: dict[Key, Fault] = {}
+        while True:
+            work = Work(verdicts, {topic: window.copy() for topic, window in self._windows.items()})
+            try:
+                with self.store.transaction() as tx:
+                    do(tx, work)
+                    inbox.settle_many(tx, work.settled, self.clock())
+                    self.outbox.put(tx, sorted(work.drafts, key=lambda e: e.key.subject))
+                    for topic, window in work.windows.items():
+                        window.save(tx, self._windows[topic])
+                    failpoint.passing("consumer.before_commit")
+            except Fault as fault:
+                if fault.key is None or fault.key in verdicts:
+                    raise
+                verdicts[fault.key] = fault
+                continue
+            self._windows = work.windows
+            self.counts.duplicates += work.duplicates
+            return
+
+    def _take(self, tx: Transaction, work: Work, records: Sequence[Record]) -> Accepted:
+        """Swap the positions and let the records in."""
+        last = {Place(record.topic, record.partition): record for record in records}
+        for place in sorted(last):
+            positions.swap(tx, self._at[place], self._at[place].after(last[place]))
+        envelopes: list[Envelope] = []
+        for record in records:
+            try:
+                envelopes.append(self.contract.envelope(record))
+            except DamagedError as damage:
+                self._stray(tx, work, record, str(damage))
+        got = inbox.accept(tx, envelopes)
+        work.duplicates += got.duplicates
+        for e in got.conflicts:
+            self._conflict(tx, e, records)
+        return got
+
+    def _drain(self, tx: Transaction, work: Work, stream: Stream, at: Standing, fresh: dict[int, Envelope]) -> None:
+        """Settle what stands at last + 1 and go on: the one way an event has its effect."""
+        while envelope := inbox.turn(tx, stream, at, fresh):
+            fate = self._settle(tx, work, envelope)
+            if fate in HELD:
+                return
+            at.last += 1
+
+    def _settle(self, tx: Transaction, work: Work, envelope: Envelope) -> Fate:
+        key = envelope.key
+        if envelope.void:
+            return inbox.settle(tx, key, Fate.SKIPPED, "lost by its owner", self.clock())
+        if fault := work.verdicts.get(key):
+            return self._hold(tx, work, key, fault)
+        try:
+            event = self.contract.decode(envelope)
+        except Fault as fault:
+            return self._hold(tx, work, key, fault)
+        try:
+            fate = self.service.learn(tx, event)
+            work.drafts += [self.outbox.prepare(draft, event) for draft in self.service.due(tx, event.subject, event)]
+        except Fault as fault:
+            fault.key = key
+            raise
+        work.windows[key.type].note(invalid=False)
+        work.settled.append((key, fate))
+        return fate
+
+    def _hold(self, tx: Transaction, work: Work, key: Key, fault: Fault) -> Fate:
+        fate = inbox.settle(tx, key, Fate(fault.fate), str(fault), self.clock())
+        work.windows[key.type].note(invalid=fault.fate == Fate.DEAD)
+        if fate == Fate.PARKED:
+            postpone(tx, key.stream, self.clock())
+        return fate
+
+    def _stray(self, tx: Transaction, work: Work, record: Record, reason: str) -> None:
+        if inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, reason, self.clock()):
+            self.counts.strays += 1
+            work.windows[record.topic].note(invalid=True)
+
+    def _conflict(self, tx: Transaction, e: Envelope, records: Sequence[Record]) -> None:
+        record = next(r for r in records if r.topic == e.key.type and e.digest.hex().encode() in dict(r.headers).values())
+        inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, "conflict", self.clock())
+        alarms.raise_(tx, "conflict", "/".join(e.key.stream), f"sequence {e.key.sequence} has two meanings; its stream stands still until "
+                      "`jietong resolve`", self.clock())  # fmt: skip
+
+    # -- what waits in the tables --------------------------------------------------------------------------------------
+    def drain_stored(self, streams: Iterable[Stream]) -> None:
+        """Streams that something has moved from outside: a redrive, a skip, a retry. Under watch if one died there."""
+        for stream in sorted(set(streams)):
+            with self.store.snapshot() as tx:
+                watched = tx.execute(f"SELECT 1 FROM attempt WHERE {inbox.OF_STREAM}", stream._asdict()).one()
+            if watched:
+                self._watched(stream)
+            else:
+                self._judged(lambda tx, work, stream=stream: self._drain_one(tx, work, stream))
+
+    def _drain_one(self, tx: Transaction, work: Work, stream: Stream) -> None:
+        at = inbox.standing(tx, stream)
+        self._drain(tx, work, stream, at, {})
+        inbox.stand(tx, [(stream, at)])
+        forget_retry(tx, stream)
+
+    # -- after an unclean death ----------------------------------------------------------------------------------------
+    def _one_by_one(self, records: Sequence[Record]) -> None:
+        """Let all in, then settle each in a transaction of its own, having first noted that we try: kills at one point
+        hit innocents, and this lets them out."""
+        if records:
+            self._judged(lambda tx, work: inbox.stand(tx, self._take(tx, work, records).standing.items()))
+            self._moved(records)
+        with self.store.snapshot() as tx:
+            streams = {key.stream for key in inbox.held(tx, Fate.WAITING)}
+        for stream in sorted(streams):
+            self._watched(stream)
+
+    def _watched(self, stream: Stream) -> None:
+        while (envelope := self._next(stream)) and self._attempt(envelope.key):
+            self._judged(lambda tx, work, envelope=envelope: self._settle_one(tx, work, envelope))
+
+    def _next(self, stream: Stream) -> Envelope | None:
+        with self.store.transaction() as tx:
+            at = inbox.standing(tx, stream)
+            before = at.last
+            envelope = inbox.turn(tx, stream, at, {})
+            if at.last != before:
+                inbox.stand(tx, [(stream, at)])
+            return envelope
+
+    def _attempt(self, key: Key) -> bool:
+        """Note it, committed, before it is tried; False if it has ended us often enough to wait, or for a person."""
+        now = self.clock()
+        with self.store.transaction() as tx:
+            deaths = inbox.deaths(tx, key)
+            if deaths >= DEATHS_TO_DIE:
+                inbox.settle(tx, key, Fate.DEAD, DIED_HERE, now)
+                return False
+            if deaths >= DEATHS_TO_PARK:
+                due = next_try(tx, key.stream)
+                if due is None or due > now:
+                    inbox.settle(tx, key, Fate.PARKED, DIED_HERE, now)
+                    if due is None:
+                        postpone(tx, key.stream, now)
+                    return False
+                postpone(tx, key.stream, now)
+            inbox.attempting(tx, key)
+        return True
+
+    def _settle_one(self, tx: Transaction, work: Work, envelope: Envelope) -> None:
+        stream = envelope.key.stream
+        at = inbox.standing(tx, stream)
+        if self._settle(tx, work, envelope) not in HELD:
+            at.last += 1
+            forget_retry(tx, stream)
+        inbox.survived(tx, envelope.key)
+        inbox.stand(tx, [(stream, at)])
+
+    # -- the slow beat ---------------------------------------------------------------------------------------------------
+    def beat(self) -> None:
+        """Positions again, what is due for another try, and whether too much is unsettled."""
+        self.relocate()
+        now = self.clock()
+        with self.store.transaction() as tx:
+            rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now", {"now": now}).all()
+            due = [Stream(*row) for row in rows]
+            for stream in due:
+                inbox.redrive(tx, stream, Fate.PARKED)
+            self.paused = inbox.unsettled(tx) > MOST_UNSETTLED
+            if self.paused:
+                alarms.raise_(tx, "unsettled", self.service.name, f"over {MOST_UNSETTLED} events unsettled; reading stands still", now)
+            else:
+                alarms.clear(tx, "unsettled", self.service.name)
+        self.drain_stored(due)
+
+
+def provision(tx: Transaction, broker: Broker, topics: Iterable[str]) -> None:
+    """A topic this reader has never read begins at the log's beginning. One it has read, without a position, is left
+    missing: `relocate` stops there."""
+    have = positions.load(tx, topics)
+    known = {row[0] for row in tx.execute("SELECT DISTINCT type FROM stream").all()}
+    for topic in (broker.topic(name) for name in topics if name not in known):
+        missing = [p for p in topic.bounds if Place(topic.name, p) not in have]
+        positions.begin(tx, [positions.at(broker, topic, p, topic.bounds[p].start) for p in missing])
+
+
+def postpone(tx: Transaction, stream: Stream, now: int) -> None:
+    """Try a parked stream again after a minute, doubling to an hour."""
+    row = tx.execute("INSERT INTO retry (source, type, subject, tries, next_at) VALUES (:source, :type, :subject, 1, :next) "
+                     "ON CONFLICT (source, type, subject) DO UPDATE SET tries = retry.tries + 1 RETURNING tries",
+                     {**stream._asdict(), "next": now + FIRST_RETRY}).one()  # fmt: skip
+    assert row is not None  # noqa: S101 — RETURNING gives one
+    wait = min(FIRST_RETRY * 2 ** (row[0] - 1), LONGEST_RETRY)
+    tx.execute(f"UPDATE retry SET next_at = :next WHERE {inbox.OF_STREAM}", {**stream._asdict(), "next": now + wait})
+
+
+def next_try(tx: Transaction, stream: Stream) -> int | None:
+    """When a parked stream is tried again."""
+    row = tx.execute(f"SELECT next_at FROM retry WHERE {inbox.OF_STREAM}", stream._asdict()).one()
+    return row[0] if row else None
+
+
+def forget_retry(tx: Transaction, stream: Stream) -> None:
+    """Once nothing of a stream is parked any more."""
+    tx.execute(f"DELETE FROM retry WHERE {inbox.OF_STREAM} AND NOT EXISTS (SELECT 1 FROM inbox WHERE {inbox.OF_STREAM} AND fate = 'parked')", stream._asdict())
+

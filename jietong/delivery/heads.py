@@ -1,0 +1,84 @@
+"""Heads: what each outbox has announced of itself, and how a database restored from a backup is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import NamedTuple
+
+from uuid6 import uuid7
+
+from jietong.broker import Broker, Message, Place, Record
+from jietong.catalog import HEADS
+from jietong.contract import Contract
+from jietong.delivery import outbox
+from jietong.delivery.outbox import Head
+from jietong.errors import DamagedError, Fault, RewoundError
+from jietong.event import Draft, Envelope, Key
+from jietong.store import Transaction
+
+PAGE = 1000
+
+
+class Announced(NamedTuple):
+    """A head as the log has it, and the log's own time of it (milliseconds)."""
+
+    head: Head
+    timestamp: int
+
+
+class Heads:
+    """The newest head of every source, read from the compacted topic. One reader's; not shared between threads."""
+
+    def __init__(self, broker: Broker, contract: Contract) -> None:
+        self._broker, self._contract = broker, contract
+        self._next: dict[Place, int] = {}
+        self._topic_id = ""
+        self._known: dict[str, Announced] = {}
+
+    def read(self) -> Mapping[str, Announced]:
+        """source → its newest head. Raises RetriableError while the log is away."""
+        topic = self._broker.topic(HEADS)
+        if topic.id != self._topic_id:
+            self._topic_id, self._next = topic.id, {}
+        for partition, bounds in topic.bounds.items():
+            place = Place(HEADS, partition)
+            if self._next.get(place, 0) > bounds.end:
+                self._next[place] = bounds.start
+            while records := self._broker.read(place, self._next.get(place, bounds.start), PAGE):
+                self._next[place] = records[-1].offset + 1
+                for record in records:
+                    self._take(record)
+        return self._known
+
+    def _take(self, record: Record) -> None:
+        try:
+            event = self._contract.decode(self._contract.envelope(record))
+        except (DamagedError, Fault):
+            return
+        data = event.data
+        self._known[event.source] = Announced(Head(data["newest"], dict(data["counts"])), record.timestamp)
+
+
+def message(contract: Contract, source: str, head: Head, now: int) -> Message:
+    """A head on its way into the log; its key is the source, so the newest stays."""
+    moment = datetime.fromtimestamp(now / 1000, UTC)
+    data = {"newest": head.newest, "counts": head.counts, "at": moment}
+    fingerprint, body = contract.encode(Draft(type=HEADS, subject=source, time=moment, data=data))
+    key = Key(source, HEADS, source, max(now, 1))
+    return contract.message(Envelope(key=key, id=uuid7(), fingerprint=fingerprint, body=body, time=now, recorded=now))
+
+
+def check(tx: Transaction, source: str, announced: Mapping[str, Announced]) -> None:
+    """RewoundError if this database lacks what it once announced: it was restored from a backup.
+
+    The sums too: the newest row may be there, and an earlier one, committed later, not.
+    """
+    if not (found := announced.get(source)) or not found.head.newest:
+        return
+    here = outbox.head(tx).counts
+    if not outbox.has(tx, found.head.newest) or any(here.get(t, 0) < n for t, n in found.head.counts.items()):
+        raise RewoundError(
+            f"{source}: this database was restored from a backup: events it has announced are no longer in it. "
+            "Nothing was sent. Restore a newer backup, or bring the missing events back before it goes on."
+        )

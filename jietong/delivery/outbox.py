@@ -1,0 +1,178 @@
+"""Where an event is born: numbered, encoded and kept in the transaction that made it true."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from itertools import starmap
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from uuid6 import uuid7
+
+from jietong.contract import Contract, to_millis
+from jietong.errors import InvalidEventError
+from jietong.event import Draft, Envelope, Event, Key, Stream, derived_id, follow_up_id
+from jietong.identifiers import kind_of
+from jietong.store import Bell, Row, Store, Transaction
+
+COLUMNS = "source, type, aggregateid, sequence, id, fingerprint, payload, time, recorded, cause, supersedes, operator, traceparent"
+INSERT = f"""INSERT INTO outbox ({COLUMNS}, aggregatetype, sent)
+VALUES (:source, :type, :aggregateid, :sequence, :id, :fingerprint, :payload, :time, :recorded, :cause, :supersedes, :operator,
+        :traceparent, :aggregatetype, :sent)"""
+COUNT = """INSERT INTO counter (source, type, subject, sequence) VALUES (:source, :type, :subject, :more)
+ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + :more RETURNING sequence"""
+TOTAL = """INSERT INTO total (source, type, sequence) VALUES (:source, :type, :more)
+ON CONFLICT (source, type) DO UPDATE SET sequence = total.sequence + :more"""
+LAST_OF_EACH = """UPDATE outbox SET sent = 0 WHERE type = :type AND sequence = (SELECT sequence FROM counter c
+WHERE c.source = outbox.source AND c.type = outbox.type AND c.subject = outbox.aggregateid)"""
+
+
+class Head(NamedTuple):
+    """What an outbox says of itself: its newest event, and per type the sum of its counters."""
+
+    newest: str | None
+    counts: dict[str, int]
+
+
+class Outbox:
+    """One source's outbox, in the database of the program that owns it."""
+
+    def __init__(self, source: str, contract: Contract, clock: Callable[[], int], bell: Bell) -> None:
+        self.source, self.contract, self.clock, self.bell = source, contract, clock, bell
+
+    def add(self, tx: Transaction, *drafts: Draft, cause: Event | None = None) -> list[UUID]:
+        """Number and keep events; returns their ids. InvalidEventError (nothing kept: let the transaction fail)."""
+        return self.put(tx, [self.prepare(draft, cause) for draft in drafts])
+
+    def prepare(self, draft: Draft, cause: Event | None = None) -> Envelope:
+        """Encoded and checked, not yet numbered (its sequence is 0)."""
+        spec = self.contract.spec(draft.type)
+        if (kind := kind_of(draft.subject)) not in spec.subject:
+            raise InvalidEventError(f"{draft.type}: subject: {kind or 'of no known kind'}; must be {' or '.join(spec.subject)}")
+        fingerprint, body = self.contract.encode(draft)
+        return Envelope(
+            key=Key(self.source, draft.type, draft.subject, 0), id=self._id(draft, cause), fingerprint=fingerprint, body=body,
+            time=to_millis(draft.time), recorded=0, cause=cause.id if cause else None, supersedes=draft.supersedes,
+            operator=draft.operator, traceparent=cause.traceparent if cause else None,
+        )  # fmt: skip
+
+    def put(self, tx: Transaction, envelopes: Sequence[Envelope]) -> list[UUID]:
+        """Counters are taken in sorted order: their row locks order the writers of one stream, and never deadlock."""
+        if not envelopes:
+            return []
+        recorded = self.clock()
+        streams: defaultdict[Stream, list[Envelope]] = defaultdict(list)
+        for envelope in envelopes:
+            streams[envelope.key.stream].append(envelope)
+        numbered: dict[UUID, Envelope] = {}
+        for stream in sorted(streams):
+            first = _counted(tx, stream, len(streams[stream])) - len(streams[stream])
+            for n, e in enumerate(streams[stream], first + 1):
+                numbered[e.id] = replace(e, key=Key(*stream, n), recorded=recorded)
+        insert(tx, [numbered[e.id] for e in envelopes])
+        tx.after_commit(self.bell)
+        return [e.id for e in envelopes]
+
+    def once(self, tx: Transaction, key: str, *drafts: Draft) -> list[UUID]:
+        """As `add`, for a command from outside: a retry after an unknown outcome gets the first result."""
+        if found := tx.execute("SELECT result FROM idempotency WHERE key = :key", {"key": key}).one():
+            return [UUID(text) for text in json.loads(found[0])]
+        ids = self.add(tx, *drafts)
+        tx.execute("INSERT INTO idempotency (key, result, recorded) VALUES (:key, :result, :recorded)",
+                   {"key": key, "result": json.dumps([str(id) for id in ids]), "recorded": self.clock()})  # fmt: skip
+        return ids
+
+    def _id(self, draft: Draft, cause: Event | None) -> UUID:
+        if cause:
+            return follow_up_id(cause.id, self.source, draft.type, *draft.about)
+        return derived_id(self.source, draft.type, *draft.about) if draft.about else uuid7()
+
+
+def insert(tx: Transaction, envelopes: Iterable[Envelope], sent: bool = False) -> None:
+    """Keep rows as they are numbered."""
+    rows: list[dict[str, Any]] = []
+    totals: defaultdict[tuple[str, str], int] = defaultdict(int)
+    for e in envelopes:
+        totals[e.key.source, e.key.type] += 1
+        rows.append({
+            "source": e.key.source, "type": e.key.type, "aggregateid": e.key.subject, "sequence": e.key.sequence, "id": str(e.id),
+            "fingerprint": e.fingerprint, "payload": e.body, "time": e.time, "recorded": e.recorded, "operator": e.operator,
+            "cause": str(e.cause) if e.cause else None, "supersedes": str(e.supersedes) if e.supersedes else None,
+            "traceparent": e.traceparent, "aggregatetype": kind_of(e.key.subject) or "", "sent": int(sent),
+        })  # fmt: skip
+    tx.execute_many(INSERT, rows)
+    for (source, type), more in sorted(totals.items()):
+        tx.execute(TOTAL, {"source": source, "type": type, "more": more})
+
+
+def pending(tx: Transaction, limit: int) -> list[tuple[int, Envelope]]:
+    """The oldest rows not yet sent. Never "everything after the last": ids become visible out of order."""
+    rows = tx.execute(f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 ORDER BY n LIMIT :limit", {"limit": limit})
+    return [(row[0], envelope_of(row[1:])) for row in rows.all()]
+
+
+def mark_sent(tx: Transaction, numbers: Iterable[int]) -> None:
+    tx.execute_many("UPDATE outbox SET sent = 1 WHERE n = :n", [{"n": n} for n in numbers])
+
+
+def head(tx: Transaction) -> Head:
+    newest = tx.execute("SELECT id FROM outbox ORDER BY n DESC LIMIT 1").one()
+    return Head(newest[0] if newest else None, dict(starmap(_pair, tx.execute("SELECT type, sequence FROM total").all())))
+
+
+def depth(tx: Transaction) -> tuple[int, int | None]:
+    """How many rows wait to be sent, and when the oldest of them was recorded."""
+    count, oldest = tx.execute("SELECT count(*), min(recorded) FROM outbox WHERE sent = 0").all()[0]
+    return count, oldest
+
+
+def seeds(tx: Transaction) -> list[tuple[Stream, int]]:
+    """Where every stream stands: what a new group begins behind."""
+    rows = tx.execute("SELECT source, type, subject, sequence FROM counter").all()
+    return [(Stream(*row[:3]), row[3]) for row in rows]
+
+
+def has(tx: Transaction, event_id: str) -> bool:
+    return tx.execute("SELECT 1 FROM outbox WHERE id = :id", {"id": event_id}).one() is not None
+
+
+def resend(tx: Transaction, source: str, type: str, subject: str | None, after: int) -> int:
+    """Clear sent marks: one subject's rows after a sequence; without a subject the last row of every subject, and
+    ordinary gaps ask for the rest. Returns how many will go again."""
+    if subject is None:
+        return tx.execute(LAST_OF_EACH, {"type": type}).rowcount
+    return tx.execute("UPDATE outbox SET sent = 0 WHERE source = :source AND type = :type AND aggregateid = :subject AND sequence > :after",
+                      {"source": source, "type": type, "subject": subject, "after": after}).rowcount  # fmt: skip
+
+
+def resend_all(tx: Transaction, type: str) -> int:
+    """Everything of a type: its topic was made anew."""
+    return tx.execute("UPDATE outbox SET sent = 0 WHERE type = :type", {"type": type}).rowcount
+
+
+def envelope_of(row: Row) -> Envelope:
+    """From a row of `COLUMNS`, here or in the inbox."""
+    source, type, subject, sequence, id, fingerprint, body, time, recorded, cause, supersedes, operator, traceparent = row
+    return Envelope(
+        key=Key(source, type, subject, sequence), id=UUID(id), fingerprint=fingerprint, body=body, time=time, recorded=recorded,
+        cause=UUID(cause) if cause else None, supersedes=UUID(supersedes) if supersedes else None, operator=operator,
+        traceparent=traceparent,
+    )  # fmt: skip
+
+
+def of(store: Store, source: str, contract: Contract, clock: Callable[[], int]) -> Outbox:
+    """The outbox of a store."""
+    return Outbox(source, contract, clock, store.bell)
+
+
+def _counted(tx: Transaction, stream: Stream, more: int) -> int:
+    row = tx.execute(COUNT, {**stream._asdict(), "more": more}).one()
+    assert row is not None  # noqa: S101 — RETURNING gives one
+    return row[0]
+
+
+def _pair(type: str, sequence: int) -> tuple[str, int]:
+    return type, sequence

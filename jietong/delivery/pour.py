@@ -1,0 +1,139 @@
+"""Log → platform: an effect outside the database, once for each event.
+
+Each delivery is noted as *sending*, committed, before it leaves; one whose outcome is *unknown* after a death is resolved
+by asking the platform, not by sending blindly. The event's id is the idempotency key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from jietong import failpoint
+from jietong.broker import Broker, Record
+from jietong.delivery import inbox
+from jietong.delivery.consumer import Consumer, Work, forget_retry
+from jietong.delivery.outbox import Outbox
+from jietong.errors import Fault
+from jietong.event import HELD, Draft, Envelope, Event, Fate, Key, Stream
+from jietong.platform import Sink
+from jietong.service import Learned
+from jietong.store import Store, Transaction
+
+
+class Deliveries:
+    """The service behind a sink: it keeps nothing itself, and what it wants it learns from the envelope."""
+
+    def __init__(self, name: str, types: Sequence[str], wanted: Callable[[Envelope], bool]) -> None:
+        self.name, self.types, self.wanted = name, types, wanted
+
+    def learn(self, tx: Transaction, event: Event) -> Learned:  # noqa: ARG002
+        return Fate.APPLIED
+
+    def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:  # noqa: ARG002
+        return ()
+
+    def remember(self, tx: Transaction, event: Event) -> None:
+        """Nothing of its own to take back."""
+
+    def subjects(self, tx: Transaction) -> Iterable[str]:  # noqa: ARG002
+        return ()
+
+
+class Pour(Consumer):
+    """A consumer whose effect is a platform's. While a whole target is away its group waits, and only its."""
+
+    def __init__(self, deliveries: Deliveries, sink: Sink, store: Store, broker: Broker, outbox: Outbox) -> None:
+        super().__init__(deliveries, store, broker, outbox)
+        self.wanted, self.sink = deliveries.wanted, sink
+        self._owed: set[Stream] = set()
+
+    def start(self) -> None:
+        super().start()
+        self._careful = False  # the effect records say what was under way
+        with self.store.snapshot() as tx:
+            self._owed = {key.stream for key in inbox.held(tx, Fate.WAITING)}
+
+    def step(self, seconds: float) -> int:
+        """As a consumer's; what could not be delivered because the target was away comes first."""
+        self._pour()
+        return super().step(seconds)
+
+    def _process(self, records: Sequence[Record]) -> None:
+        def work(tx: Transaction, work: Work) -> None:
+            got = self._take(tx, work, records)
+            inbox.stand(tx, got.standing.items())
+            self._owed |= got.standing.keys()
+
+        self._judged(work)
+        self._moved(records)
+        self._pour()
+
+    def drain_stored(self, streams: Iterable[Stream]) -> None:
+        self._owed |= set(streams)
+        self._pour()
+
+    def _pour(self) -> None:
+        """Everything whose turn it is, stream by stream; RetriableError leaves the rest owed."""
+        while self._owed:
+            with self.store.snapshot() as tx:
+                turns = [(stream, inbox.ready(tx, stream, self.batch)) for stream in sorted(self._owed)[: self.batch]]
+            self._owed -= {stream for stream, events in turns if not events}
+            if turns := [(stream, events) for stream, events in turns if events]:
+                self._deliver(turns)
+
+    def _deliver(self, turns: Sequence[tuple[Stream, Sequence[Envelope]]]) -> None:
+        unknown = self._sending([e for _, events in turns for e in events])
+        verdicts: dict[Key, Fault | Fate] = {}
+        try:
+            for _, events in turns:
+                for envelope in events:
+                    verdicts[envelope.key] = verdict = self._one(envelope, asked=str(envelope.id) in unknown)
+                    if isinstance(verdict, Fault):
+                        break
+        finally:
+            self._judged(lambda tx, work: self._settle_turns(tx, work, turns, verdicts))
+
+    def _sending(self, envelopes: Sequence[Envelope]) -> set[str]:
+        """Note what is about to leave; returns the ids that were under way when a process before us ended."""
+        with self.store.transaction() as tx:
+            rows = tx.execute("SELECT id FROM effect WHERE outcome = 'sending'").all()
+            tx.execute_many("INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING",
+                            [{"id": str(e.id), "now": self.clock()} for e in envelopes if not e.void and self.wanted(e)])  # fmt: skip
+        return {row[0] for row in rows}
+
+    def _one(self, envelope: Envelope, asked: bool) -> Fault | Fate:
+        if envelope.void:
+            return Fate.SKIPPED
+        if not self.wanted(envelope):
+            return Fate.FILTERED
+        try:
+            event = self.contract.decode(envelope)
+            if not (asked and self.sink.delivered(event)):
+                failpoint.passing("pour.before_deliver")
+                self.sink.deliver(event)
+                failpoint.passing("pour.after_deliver")
+        except Fault as fault:
+            return fault
+        return Fate.APPLIED
+
+    def _settle_turns(self, tx: Transaction, work: Work, turns: Sequence[tuple[Stream, Sequence[Envelope]]], verdicts: dict[Key, Fault | Fate]) -> None:
+        for stream, events in turns:
+            at = inbox.standing(tx, stream)
+            for envelope in events:
+                if (verdict := verdicts.get(envelope.key)) is None:
+                    break
+                if self._settled(tx, work, envelope, verdict) in HELD:
+                    break
+                at.last = envelope.key.sequence
+            inbox.stand(tx, [(stream, at)])
+            forget_retry(tx, stream)
+
+    def _settled(self, tx: Transaction, work: Work, envelope: Envelope, verdict: Fault | Fate) -> Fate:
+        tx.execute("DELETE FROM effect WHERE id = :id", {"id": str(envelope.id)})
+        if isinstance(verdict, Fault):
+            return self._hold(tx, work, envelope.key, verdict)
+        if verdict == Fate.SKIPPED:
+            return inbox.settle(tx, envelope.key, verdict, "lost by its owner", self.clock())
+        work.windows[envelope.key.type].note(invalid=False)
+        work.settled.append((envelope.key, verdict))
+        return verdict

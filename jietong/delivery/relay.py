@@ -1,0 +1,137 @@
+"""Outbox → log. A crash repeats, never loses; a database restored from a backup is noticed before it speaks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from jietong import failpoint
+from jietong.broker import Broker, Place, Record, Topic
+from jietong.catalog import RESEND
+from jietong.contract import Contract
+from jietong.delivery import alarms, heads, outbox, positions
+from jietong.delivery.outbox import Head
+from jietong.errors import DamagedError, Fault
+from jietong.event import Envelope, Stream
+from jietong.store import Store, Transaction
+
+BATCH = 500
+SIGN_OF_LIFE = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """What a step did: rows sent and acknowledged, rows asked for again, and whether more wait."""
+
+    rows: int = 0
+    resent: int = 0
+    more: bool = False
+
+
+class Relay:
+    """The one relay of an outbox; who holds its lock runs it. It holds no transaction while it talks to the log."""
+
+    def __init__(self, source: str, store: Store, broker: Broker, contract: Contract, clock: Callable[[], int], batch: int = BATCH) -> None:
+        self.source, self.store, self.broker, self.contract, self.clock, self.batch = source, store, broker, contract, clock, batch
+        self._announced: Head | None = None
+        self._announced_at = 0
+
+    def start(self) -> None:
+        """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
+        announced = heads.Heads(self.broker, self.contract).read()
+        with self.store.transaction() as tx:
+            heads.check(tx, self.source, announced)
+            self._provision(tx)
+        self._announced = None
+
+    def step(self) -> Sent:
+        """Answer what was asked for, announce the head, send one batch, mark what was acknowledged."""
+        resent = self._answer()
+        with self.store.snapshot() as tx:
+            rows, head = outbox.pending(tx, self.batch), outbox.head(tx)
+        self._announce(head)
+        if not rows:
+            return Sent(resent=resent)
+        failpoint.passing("relay.before_send")
+        acknowledged = self.broker.append([self.contract.message(envelope) for _, envelope in rows])
+        failpoint.passing("relay.after_ack")
+        sent = _prefix_per_stream(rows, acknowledged)
+        with self.store.transaction() as tx:
+            outbox.mark_sent(tx, sent)
+            failpoint.passing("relay.before_mark_commit")
+        failpoint.passing("relay.after_mark")
+        return Sent(len(sent), resent, len(rows) == self.batch or len(sent) < len(rows))
+
+    def seeds(self) -> list[tuple[Stream, int]]:
+        """Where a new group begins; announced first, else a restore could give these sequences again unnoticed."""
+        with self.store.snapshot() as tx:
+            standing, head = outbox.seeds(tx), outbox.head(tx)
+        self._announce(head)
+        return standing
+
+    def beat(self) -> None:
+        """The slow one: a topic made anew gets everything once again."""
+        with self.store.snapshot() as tx:
+            types = [row[0] for row in tx.execute("SELECT type FROM total WHERE source = :source", {"source": self.source}).all()]
+            known: Mapping[str, str] = dict(tx.execute("SELECT topic, topic_id FROM relayed").all())  # pyright: ignore[reportArgumentType]
+        for topic in (self.broker.topic(type) for type in types):
+            if known.get(topic.name) != topic.id:
+                self._renew(topic, topic.name in known)
+
+    def _renew(self, topic: Topic, was_known: bool) -> None:
+        with self.store.transaction() as tx:
+            tx.execute("INSERT INTO relayed (topic, topic_id) VALUES (:topic, :id) ON CONFLICT (topic) DO UPDATE SET topic_id = :id",
+                       {"topic": topic.name, "id": topic.id})  # fmt: skip
+            if was_known:
+                outbox.resend_all(tx, topic.name)
+                alarms.raise_(tx, "topic-renewed", topic.name, "the topic was made anew; all its events are sent again", self.clock())
+
+    def _announce(self, head: Head) -> None:
+        now = self.clock()
+        if head == self._announced and now - self._announced_at < SIGN_OF_LIFE:
+            return
+        if all(self.broker.append([heads.message(self.contract, self.source, head, now)])):
+            self._announced, self._announced_at = head, now
+            failpoint.passing("relay.after_head")
+
+    def _provision(self, tx: Transaction) -> None:
+        topic = self.broker.topic(RESEND)
+        missing = [p for p in topic.bounds if Place(RESEND, p) not in positions.load(tx, [RESEND])]
+        positions.begin(tx, [positions.at(self.broker, topic, p, topic.bounds[p].start) for p in missing])
+
+    def _answer(self) -> int:
+        """Requests to send again are idempotent and repeated: at least once is enough, no inbox."""
+        with self.store.snapshot() as tx:
+            known = positions.load(tx, [RESEND])
+        moves = [(old, here, self.broker.read(old.place, here.offset, 1000))
+                 for old in known.values() for here in [positions.located(self.broker, old)]]  # fmt: skip
+        if not any(records or here != old for old, here, records in moves):
+            return 0
+        with self.store.transaction() as tx:
+            asked = 0
+            for old, here, records in moves:
+                positions.swap(tx, old, here.after(records[-1]) if records else here)
+                asked += sum(self._resend(tx, record) for record in records)
+        return asked
+
+    def _resend(self, tx: Transaction, record: Record) -> int:
+        if record.key != self.source.encode():
+            return 0
+        try:
+            data = self.contract.decode(self.contract.envelope(record)).data
+        except (DamagedError, Fault):
+            return 0
+        return outbox.resend(tx, self.source, data["type"], data["subject"], data["after"])
+
+
+def _prefix_per_stream(rows: Sequence[tuple[int, Envelope]], acknowledged: Sequence[bool]) -> list[int]:
+    """Row numbers to mark: of each stream as far as every row before it was acknowledged too."""
+    stuck: set[Stream] = set()
+    sent: list[int] = []
+    for (n, envelope), ok in zip(rows, acknowledged, strict=True):
+        if ok and envelope.key.stream not in stuck:
+            sent.append(n)
+        else:
+            stuck.add(envelope.key.stream)
+    return sent
+

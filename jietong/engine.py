@@ -1,0 +1,144 @@
+"""Wiring, at the edge: what a program gets to run with. The embedded engine: one folder, one process, one thread a movement."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import MetaData
+
+from jietong.adapters.embedded import EmbeddedLog, Lock
+from jietong.adapters.sqlite import SqliteStore
+from jietong.around.retry import patiently
+from jietong.catalog import Catalog
+from jietong.contract import Contract
+from jietong.delivery.completeness import Completeness
+from jietong.delivery.consumer import Consumer
+from jietong.delivery.draw import Draw
+from jietong.delivery.heads import Heads
+from jietong.delivery.outbox import Outbox
+from jietong.delivery.pour import Deliveries, Pour
+from jietong.delivery.relay import Relay
+from jietong.delivery.runner import BEAT, Consuming, Drawing, Health, Movement, Relaying, run
+from jietong.delivery.tables import delivery
+from jietong.event import Envelope
+from jietong.platform import Sink, Source
+from jietong.service import Service
+
+
+def now_millis() -> int:
+    """This machine's clock: milliseconds since 1970 UTC."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass
+class Engine:
+    """One city's engine on one folder. Opening it takes the log's lock: UsageError if another process has it."""
+
+    folder: Path
+    city: str
+    catalog: Catalog
+    clock: Callable[[], int] = now_millis
+    log_cap: int = 4 * 1024**3
+    stores: dict[str, SqliteStore] = field(default_factory=dict[str, SqliteStore])
+    stopping: threading.Event = field(default_factory=threading.Event)
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.contract = Contract(self.catalog)
+        self.log = EmbeddedLog(self.folder, self.catalog.topics, cap=self.log_cap)
+        self._locks: list[Lock] = []
+
+    def urn(self, name: str) -> str:
+        return f"urn:jietong:{self.city}:{name}"
+
+    def store(self, name: str, *tables: MetaData) -> SqliteStore:
+        """A program's database, `<name>.db`; with the tables of delivery."""
+        return self._opened(name, delivery, *tables)
+
+    def platform(self, name: str, *tables: MetaData) -> SqliteStore:
+        """A stand-in platform's own database, `platform-<name>.db`: none of our tables."""
+        return self._opened(f"platform-{name}", *tables)
+
+    def outbox(self, store: SqliteStore, name: str | None = None) -> Outbox:
+        return Outbox(self.urn(name or store.name), self.contract, self.clock, store.bell)
+
+    # -- movements -----------------------------------------------------------------------------------------------------
+    def relay(self, store: SqliteStore, outbox: Outbox) -> Movement:
+        lock = Lock(self.folder / f"{store.path.stem}.relay.lock")
+        self._locks.append(lock)
+        return Relaying(Relay(outbox.source, store, self.log, self.contract, self.clock), store, lock.take)
+
+    def consume(self, service: Service, store: SqliteStore, outbox: Outbox) -> Movement:
+        return self._consuming(Consumer(service, store, self.log, outbox), store, outbox, service.types)
+
+    def pour(self, name: str, types: Sequence[str], wanted: Callable[[Envelope], bool], sink: Sink, store: SqliteStore, outbox: Outbox) -> Movement:
+        pour = Pour(Deliveries(name, types, wanted), sink, store, self.log, outbox)
+        return self._consuming(pour, store, outbox, types)
+
+    def draw(self, source: Source, store: SqliteStore, outbox: Outbox) -> Movement:
+        return Drawing(Draw(source, store, outbox), store, self.stopping.wait)
+
+    def _consuming(self, consumer: Consumer, store: SqliteStore, outbox: Outbox, types: Sequence[str]) -> Movement:
+        heads = Heads(self.log, self.contract)
+        return Consuming(consumer, Completeness(types, store, outbox, heads), store)
+
+    def _opened(self, name: str, *tables: MetaData) -> SqliteStore:
+        if name not in self.stores:
+            file = name.replace(":", "-")
+            self.stores[name] = SqliteStore(self.folder / f"{file}.db", *tables, name=name)
+        return self.stores[name]
+
+    def close(self) -> None:
+        for store in self.stores.values():
+            store.close()
+        for lock in self._locks:
+            lock.release()
+        self.log.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What `connectors/<x>/__main__.py` and `services/<x>/__main__.py` make: a name and its movements."""
+
+    name: str
+    movements: Sequence[Movement]
+
+
+class Running:
+    """The movements of some programs, each in a thread of its own."""
+
+    def __init__(self, engine: Engine, programs: Sequence[Program], beat: float = BEAT) -> None:
+        self.engine = engine
+        self.health: Mapping[str, Health] = {m.name: Health(m.name) for program in programs for m in program.movements}
+        self.failed = threading.Event()
+        self._beat = beat
+        self._threads = [threading.Thread(target=self._run, args=(m,), name=m.name, daemon=True) for program in programs for m in program.movements]
+
+    def start(self) -> Running:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def stop(self, seconds: float = 10.0) -> None:
+        """Tell all to finish what they are at; waits at most so long."""
+        self.engine.stopping.set()
+        for store in self.engine.stores.values():
+            store.bell.ring()
+        until = time.monotonic() + seconds
+        for thread in self._threads:
+            if thread.ident:
+                thread.join(max(0.0, until - time.monotonic()))
+
+    def bug(self) -> BaseException | None:
+        """The first movement's error that no rule covers: the process must end, and be started again."""
+        return next((health.error for health in self.health.values() if health.error), None)
+
+    def _run(self, movement: Movement) -> None:
+        try:
+            run(movement, self.engine.stopping, patiently(self.engine.stopping), self.health[movement.name], self._beat)
+        except BaseException:  # noqa: BLE001 — kept in health.error; whoever runs us ends the process
+            self.failed.set()

@@ -1,0 +1,41 @@
+"""Port: a service, four functions over a transaction. It never publishes: it says what is due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol
+
+from jietong.event import Draft, Event, Fate
+from jietong.store import Transaction
+
+Learned = Literal[Fate.APPLIED, Fate.FILTERED]
+
+
+class Service(Protocol):
+    """Level-triggered: every interleaving that keeps each topic's order ends in one state."""
+
+    @property
+    def name(self) -> str:
+        """Also its consumer group, and the last part of its source's URN."""
+        ...
+
+    @property
+    def types(self) -> Sequence[str]:
+        """The event types it reads."""
+        ...
+
+    def learn(self, tx: Transaction, event: Event) -> Learned:
+        """Record the fact. Raises RejectedError or InvalidEventError if it is the event's own fault."""
+        ...
+
+    def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:
+        """Wanted minus requested, from all facts known, and note it as requested. Without a cause: a reconciliation."""
+        ...
+
+    def remember(self, tx: Transaction, event: Event) -> None:
+        """Take back one of its own events, come back from the log after a restore."""
+        ...
+
+    def subjects(self, tx: Transaction) -> Iterable[str]:
+        """What to reconcile."""
+        ...

@@ -1,0 +1,86 @@
+"""What the map keeps. `fact` holds every event as it came; the other tables are folds of it. Times: milliseconds UTC.
+
+Dates are ISO text, lists are text with a space before and after each element, `detail` is JSON. Nothing personal.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text
+
+from services.timeline.words import PATH
+
+tables = MetaData()
+
+
+def _texts(*names: str) -> list[Column[str]]:
+    return [Column(name, Text) for name in names]
+
+
+def _times(*names: str) -> list[Column[int]]:
+    return [Column(name, BigInteger) for name in names]
+
+
+Table(
+    "fact", tables,
+    *(Column(name, Text, primary_key=True) for name in ("source", "type", "subject")),
+    Column("sequence", BigInteger, primary_key=True, autoincrement=False),
+    Column("id", String(36), nullable=False),
+    Column("project", Text, nullable=False),  # the code on whose map it stands; a unit or firm without one: the subject
+    Column("thread", Text, nullable=False),  # what it is about: facts of one thread are folded together
+    Column("word", Text, nullable=False),  # its status, decision or action
+    Column("time", BigInteger, nullable=False),
+    Column("recorded", BigInteger, nullable=False),
+    Column("historical", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
+    Index("fact_thread", "project", "thread"),
+)  # fmt: skip
+Table(  # what each source says of a project as a whole
+    "told", tables,
+    *(Column(name, Text, primary_key=True) for name in ("project", "source", "type")),
+    *_texts("name", "regions", "zone", "detail"),
+)  # fmt: skip
+Table(
+    "project", tables,
+    Column("code", Text, primary_key=True),
+    *_texts("name", "regions", "zone", "status", "decision_form", "document"),
+    *_times("registered_at", "decided_at"),
+    Column("stage", Integer, nullable=False, server_default="0"),  # the furthest reached, 1–4; 0: none yet
+    Column("moved", BigInteger, nullable=False),  # when the newest of its events happened
+    Column("change", BigInteger, nullable=False),  # grows with every fact learned about any project
+    Index("project_moved", "moved", "code"),
+    Index("project_change", "change"),
+)  # fmt: skip
+Table(  # 审批事项: one item, how far it is, and what was decided
+    "item", tables,
+    *(Column(name, Text, primary_key=True) for name in ("project", "source", "instance")),
+    *_texts("work", "name", "department", "status", "kind", "part", "decision", "basis", "buildings"),
+    *_texts("document", "title", "decided_on", "valid_until", "missing_due"),
+    Column("phase", Integer),
+    Column("stage", Integer, nullable=False),
+    Column("live", Boolean, nullable=False),  # under way or in force: it counts for the stage reached
+    *_times("started_at", "moved_at", "decided_at"),
+)  # fmt: skip
+Table(
+    "licence", tables,
+    *(Column(name, Text, primary_key=True) for name in ("project", "source", "licence")),
+    *_texts("kind", "status", "issued_on", "valid_until", "scope"),
+    *_times("moved_at"),
+)  # fmt: skip
+Table(
+    "registration", tables,
+    *(Column(name, Text, primary_key=True) for name in ("project", "source", "registration")),
+    *_texts("unit", "kind", "status", "usage", "registered_on"),
+    *_times("moved_at"),
+)  # fmt: skip
+Table(  # 公用接入: one case, `state` folded from what was asked and what was answered
+    "connection", tables,
+    *(Column(name, Text, primary_key=True) for name in ("project", "reference")),
+    *_texts("operator", "utility", "business_kind", "work"),
+    Column("phase", Integer),
+    Column("state", Text, nullable=False),
+    *_texts("segment_owner", "trigger_type", "trigger_kind", "trigger_part"),
+    Column("contact_within_hours", Integer),
+    *_times("triggered_at", *(f"{step.lower()}_at" for step in PATH), "moved_at"),
+    Index("connection_state", "operator", "utility", "state", "project"),
+)  # fmt: skip
+Table("latest", tables, Column("name", Text, primary_key=True), Column("change", BigInteger, nullable=False))
