@@ -1,7 +1,7 @@
 """The input that every benchmark shares: a log filled with a seeded city's projects and approvals.
 
-A project is registered and decided (立项), then approved item by item; about one event in three opens cases: the decision
-the permanent ones, the first construction permit the temporary ones and the pipe owners' protection.
+A project is registered and decided (立项), then approved item by item; about one event in three opens cases: the
+decision the permanent ones, the first construction permit the temporary ones and the pipe owners' protection.
 """
 
 from __future__ import annotations
@@ -114,10 +114,11 @@ def _items(chance: random.Random) -> Iterator[tuple[str, str, str]]:
 
 def _approval(serial: int, n: int, kind: str, part: str, decision: str) -> dict[str, Any]:
     return {
-        "work": None, "previous_work": None, "item_instance": f"SX{serial:08}{n:02}", "decision_kind": kind, "permit_part": part,
-        "phase": 1, "decision": decision, "acceptance_basis": "FULL", "decision_basis": "FULL", "missing": [], "missing_due": None,
-        "document_number": f"4407{serial:08}{n:02}", "document_title": "建设工程许可证", "decided_on": date(2026, 4, 21),
-        "valid_until": None, "department_name": "江门市住房和城乡建设局", "item_code": "JM-0301",
+        "work": None, "previous_work": None, "item_instance": f"SX{serial:08}{n:02}", "decision_kind": kind,
+        "permit_part": part, "phase": 1, "decision": decision, "acceptance_basis": "FULL", "decision_basis": "FULL",
+        "missing": [], "missing_due": None, "document_number": f"4407{serial:08}{n:02}",
+        "document_title": "建设工程许可证", "decided_on": date(2026, 4, 21), "valid_until": None,
+        "department_name": "江门市住房和城乡建设局", "item_code": "JM-0301",
     }  # fmt: skip
 
 
@@ -125,13 +126,15 @@ def _facts(chance: random.Random, serial: int, county: str) -> dict[str, Any]:
     """What both platforms say of it, alike: an approval alone then changes nothing that was said of a case."""
     sealed = {"key": f"contact/{serial}", "nonce": chance.randbytes(12), "ciphertext": chance.randbytes(32)}
     return {
-        "name": f"滨江新区智能制造产业园{serial}号", "kind": chance.choice(KINDS), "address": f"江门市{county}新昌路{serial % 900 + 1}号",
-        "longitude": Decimal("113.078125"), "latitude": Decimal("22.590431"),
-        "total_investment": Decimal(chance.randrange(100, 900_000)) / 10, "land_area": Decimal(chance.randrange(10**4, 10**7)) / 100,
-        "floor_area": Decimal(chance.randrange(10**4, 10**7)) / 100, "planned_start": date(2026, 5, 10), "planned_finish": date(2028, 6, 30),
-        "buildings": None, "households": None, "height": None, "floors": None, "applicant_uscc": "91440703MA4WQ7K28M",
-        "applicant_name": "江门滨江产业园建设有限公司", "content": "新建厂房4栋、宿舍1栋、研发楼1栋及配套设施",
-        "contact_name": sealed, "contact_phone": sealed,
+        "name": f"滨江新区智能制造产业园{serial}号", "kind": chance.choice(KINDS),
+        "address": f"江门市{county}新昌路{serial % 900 + 1}号", "longitude": Decimal("113.078125"),
+        "latitude": Decimal("22.590431"), "total_investment": Decimal(chance.randrange(100, 900_000)) / 10,
+        "land_area": Decimal(chance.randrange(10**4, 10**7)) / 100,
+        "floor_area": Decimal(chance.randrange(10**4, 10**7)) / 100,
+        "planned_start": date(2026, 5, 10), "planned_finish": date(2028, 6, 30),
+        "buildings": None, "households": None, "height": None, "floors": None,
+        "applicant_uscc": "91440703MA4WQ7K28M", "applicant_name": "江门滨江产业园建设有限公司",
+        "content": "新建厂房4栋、宿舍1栋、研发楼1栋及配套设施", "contact_name": sealed, "contact_phone": sealed,
     }  # fmt: skip
 
 

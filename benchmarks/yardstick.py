@@ -1,11 +1,12 @@
 """The yardstick: what hookup must do for each event, done by hand in one straight script, without our delivery core.
 
-It reads the log's SQLite file in batches of 500, checks headers and digests, decodes, keeps inbox, stream and facts, works
-out the wanted cases from the city's triggers and areas, validates and encodes each request, and keeps outbox and cases:
-one transaction a batch, WAL, synchronous FULL. What a careful hand would write: one statement for many rows where nothing
-is read in between, a cache where a pure question is asked again and again; no more.
+It reads the log's SQLite file in batches of 500, checks headers and digests, decodes, keeps inbox, stream and facts,
+works out the wanted cases from the city's triggers and areas, validates and encodes each request, and keeps outbox and
+cases: one transaction a batch, WAL, synchronous FULL. What a careful hand would write: one statement for many rows
+where nothing is read in between, a cache where a pure question is asked again and again; no more.
 
-`python -m benchmarks.yardstick FOLDER` drains FOLDER/log.db into FOLDER/yardstick.db and prints JSON: events, CPU seconds.
+`python -m benchmarks.yardstick FOLDER` drains FOLDER/log.db into a new FOLDER/yardstick.db and prints JSON: events and
+CPU seconds.
 """
 
 from __future__ import annotations
@@ -46,16 +47,16 @@ CREATE TABLE IF NOT EXISTS position (topic TEXT, partition INTEGER, topic_id TEX
 CREATE TABLE IF NOT EXISTS stream (source TEXT, type TEXT, subject TEXT, last INTEGER NOT NULL, known INTEGER NOT NULL,
   conflict INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (source, type, subject));
 CREATE TABLE IF NOT EXISTS inbox (source TEXT, type TEXT, subject TEXT, sequence INTEGER, id VARCHAR(36) NOT NULL,
-  digest BLOB NOT NULL, fate TEXT NOT NULL, reason TEXT, fingerprint BLOB NOT NULL, body BLOB NOT NULL, time INTEGER NOT NULL,
-  recorded INTEGER NOT NULL, cause VARCHAR(36), supersedes VARCHAR(36), operator TEXT, traceparent TEXT, settled INTEGER,
-  PRIMARY KEY (source, type, subject, sequence));
+  digest BLOB NOT NULL, fate TEXT NOT NULL, reason TEXT, fingerprint BLOB NOT NULL, body BLOB NOT NULL,
+  time INTEGER NOT NULL, recorded INTEGER NOT NULL, cause VARCHAR(36), supersedes VARCHAR(36), operator TEXT,
+  traceparent TEXT, settled INTEGER, PRIMARY KEY (source, type, subject, sequence));
 CREATE INDEX IF NOT EXISTS held ON inbox (fate) WHERE fate IN ('waiting', 'parked', 'dead');
 CREATE INDEX IF NOT EXISTS correction ON inbox (supersedes) WHERE supersedes IS NOT NULL;
-CREATE TABLE IF NOT EXISTS outbox (n INTEGER PRIMARY KEY AUTOINCREMENT, id VARCHAR(36) NOT NULL UNIQUE, source TEXT NOT NULL,
-  aggregatetype TEXT NOT NULL, aggregateid TEXT NOT NULL, type TEXT NOT NULL, sequence INTEGER NOT NULL,
-  fingerprint BLOB NOT NULL, payload BLOB NOT NULL, time INTEGER NOT NULL, recorded INTEGER NOT NULL, cause VARCHAR(36),
-  supersedes VARCHAR(36), operator TEXT, traceparent TEXT, format INTEGER NOT NULL DEFAULT 1, sent INTEGER NOT NULL DEFAULT 0,
-  UNIQUE (source, type, aggregateid, sequence));
+CREATE TABLE IF NOT EXISTS outbox (n INTEGER PRIMARY KEY AUTOINCREMENT, id VARCHAR(36) NOT NULL UNIQUE,
+  source TEXT NOT NULL, aggregatetype TEXT NOT NULL, aggregateid TEXT NOT NULL, type TEXT NOT NULL,
+  sequence INTEGER NOT NULL, fingerprint BLOB NOT NULL, payload BLOB NOT NULL, time INTEGER NOT NULL,
+  recorded INTEGER NOT NULL, cause VARCHAR(36), supersedes VARCHAR(36), operator TEXT, traceparent TEXT,
+  format INTEGER NOT NULL DEFAULT 1, sent INTEGER NOT NULL DEFAULT 0, UNIQUE (source, type, aggregateid, sequence));
 CREATE INDEX IF NOT EXISTS pending ON outbox (n) WHERE sent = 0;
 CREATE TABLE IF NOT EXISTS counter (source TEXT, type TEXT, subject TEXT, sequence INTEGER NOT NULL,
   PRIMARY KEY (source, type, subject));
@@ -66,47 +67,57 @@ CREATE TABLE IF NOT EXISTS support (subject TEXT, source TEXT, type TEXT, item T
   rows TEXT NOT NULL, work TEXT, phase INTEGER NOT NULL, decision_kind TEXT, permit_part TEXT, document TEXT,
   site_regions TEXT NOT NULL, authority_region TEXT NOT NULL, functional_zone TEXT, facts TEXT, decided BIGINT NOT NULL,
   PRIMARY KEY (subject, source, type, item));
-CREATE TABLE IF NOT EXISTS work (subject TEXT, work TEXT, ordinal INTEGER NOT NULL, previous TEXT, PRIMARY KEY (subject, work));
+CREATE TABLE IF NOT EXISTS work (subject TEXT, work TEXT, ordinal INTEGER NOT NULL, previous TEXT,
+  PRIMARY KEY (subject, work));
 CREATE TABLE IF NOT EXISTS demand (subject TEXT, work TEXT, phase INTEGER, demand TEXT NOT NULL, basis TEXT NOT NULL,
   operators TEXT NOT NULL, PRIMARY KEY (subject, work, phase));
-CREATE TABLE IF NOT EXISTS case_ (subject TEXT, work TEXT, operator TEXT, business_kind TEXT, phase INTEGER, id TEXT NOT NULL,
-  utility TEXT NOT NULL, requested TEXT NOT NULL, confirmed INTEGER NOT NULL, round INTEGER NOT NULL, content TEXT NOT NULL,
-  data TEXT NOT NULL, progress TEXT, opened BIGINT NOT NULL, PRIMARY KEY (subject, work, operator, business_kind, phase));
+CREATE TABLE IF NOT EXISTS case_ (subject TEXT, work TEXT, operator TEXT, business_kind TEXT, phase INTEGER,
+  id TEXT NOT NULL, utility TEXT NOT NULL, requested TEXT NOT NULL, confirmed INTEGER NOT NULL, round INTEGER NOT NULL,
+  content TEXT NOT NULL, data TEXT NOT NULL, progress TEXT, opened BIGINT NOT NULL,
+  PRIMARY KEY (subject, work, operator, business_kind, phase));
 CREATE TABLE IF NOT EXISTS task (id TEXT PRIMARY KEY, subject TEXT NOT NULL, kind TEXT NOT NULL, about TEXT NOT NULL,
   detail TEXT NOT NULL, since BIGINT NOT NULL, done BIGINT);
 """
+PARTS = """SELECT p.topic, p.partition, t.id, p.start, p.next FROM part p JOIN topic t ON t.name = p.topic
+WHERE p.topic IN (?, ?) ORDER BY 1, 2"""
 READ = """SELECT topic, partition, "offset", key, value, headers FROM record
 WHERE topic = ? AND partition = ? AND "offset" >= ? ORDER BY "offset" LIMIT ?"""
-SWAP = """UPDATE position SET "offset" = ?, digest = ? WHERE topic = ? AND partition = ? AND topic_id = ? AND "offset" = ?
-AND digest IS ?"""
+SWAP = """UPDATE position SET "offset" = ?, digest = ?
+WHERE topic = ? AND partition = ? AND topic_id = ? AND "offset" = ? AND digest IS ?"""
 STAND = """INSERT INTO stream (source, type, subject, last, known) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (source, type, subject) DO UPDATE SET last = excluded.last, known = excluded.known"""
-LET_IN = """INSERT INTO inbox (source, type, subject, sequence, id, digest, fate, reason, fingerprint, body, time, recorded, cause,
-supersedes, operator, traceparent, settled) VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+LET_IN = """INSERT INTO inbox (source, type, subject, sequence, id, digest, fate, reason, fingerprint, body, time,
+recorded, cause, supersedes, operator, traceparent, settled)
+VALUES (?, ?, ?, ?, ?, ?, ?, NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 KEEP_PROJECT = """INSERT INTO project (subject, status, facts, site_regions, authority_region, functional_zone)
 VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (subject) DO UPDATE SET status = excluded.status, facts = excluded.facts,
-site_regions = excluded.site_regions, authority_region = excluded.authority_region, functional_zone = excluded.functional_zone"""
-KEEP_SUPPORT = """INSERT INTO support (subject, source, type, item, standing, rows, work, phase, decision_kind, permit_part, document,
-site_regions, authority_region, functional_zone, facts, decided) VALUES (?, ?, ?, ?, 'IN_FORCE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (subject, source, type, item) DO UPDATE SET standing = excluded.standing, rows = excluded.rows, facts = excluded.facts"""
+site_regions = excluded.site_regions, authority_region = excluded.authority_region,
+functional_zone = excluded.functional_zone"""
+KEEP_SUPPORT = """INSERT INTO support (subject, source, type, item, standing, rows, work, phase, decision_kind,
+permit_part, document, site_regions, authority_region, functional_zone, facts, decided)
+VALUES (?, ?, ?, ?, 'IN_FORCE', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subject, source, type, item)
+DO UPDATE SET standing = excluded.standing, rows = excluded.rows, facts = excluded.facts"""
 KEEP_WORK = """INSERT INTO work (subject, work, ordinal, previous)
 SELECT ?, ?, 1 + count(*), ? FROM work WHERE subject = ? ON CONFLICT DO NOTHING"""
 STANDING = "UPDATE support SET standing = ? WHERE subject = ? AND source = ? AND type = ? AND item = ?"
 DOCUMENT = "UPDATE support SET document = ? WHERE subject = ? AND source = ? AND type = ? AND item = ?"
-SUPPORTS = """SELECT type, rows, work, phase, decision_kind, permit_part, document, site_regions, authority_region, functional_zone,
-facts, decided FROM support WHERE subject = ? AND standing = 'IN_FORCE' ORDER BY decided, type, item"""
+SUPPORTS = """SELECT type, rows, work, phase, decision_kind, permit_part, document, site_regions, authority_region,
+functional_zone, facts, decided FROM support WHERE subject = ? AND standing = 'IN_FORCE' ORDER BY decided, type, item"""
+DEMANDS = "SELECT work, phase, demand, basis, operators FROM demand WHERE subject = ?"
 CASES = """SELECT work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data
 FROM case_ WHERE subject = ?"""
-KEEP_CASE = """INSERT INTO case_ (subject, work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data,
-opened) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (subject, work, operator, business_kind, phase)
-DO UPDATE SET requested = excluded.requested, round = excluded.round, content = excluded.content, data = excluded.data"""
-TASK = "INSERT INTO task (id, subject, kind, about, detail, since) VALUES (?, ?, 'NO_OPERATOR', ?, ?, ?) ON CONFLICT DO NOTHING"
+KEEP_CASE = """INSERT INTO case_ (subject, work, operator, business_kind, phase, id, utility, requested, confirmed,
+round, content, data, opened) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (subject, work, operator, business_kind, phase) DO UPDATE SET requested = excluded.requested,
+round = excluded.round, content = excluded.content, data = excluded.data"""
+TASK = """INSERT INTO task (id, subject, kind, about, detail, since) VALUES (?, ?, 'NO_OPERATOR', ?, ?, ?)
+ON CONFLICT DO NOTHING"""
 COUNT = """INSERT INTO counter (source, type, subject, sequence) VALUES (?, ?, ?, ?)
 ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + excluded.sequence RETURNING sequence"""
 TOTAL = """INSERT INTO total (source, type, sequence) VALUES (?, ?, ?)
 ON CONFLICT (source, type) DO UPDATE SET sequence = total.sequence + excluded.sequence"""
-SEND = """INSERT INTO outbox (id, source, aggregatetype, aggregateid, type, sequence, fingerprint, payload, time, recorded, cause,
-operator, traceparent) VALUES (?, ?, 'project', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+SEND = """INSERT INTO outbox (id, source, aggregatetype, aggregateid, type, sequence, fingerprint, payload, time,
+recorded, cause, operator, traceparent) VALUES (?, ?, 'project', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 
 # -- what a request must be --------------------------------------------------------------------------------------------
 STRICT = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -178,8 +189,8 @@ class Request(TypedDict):
     work: Text | None
     status: Literal["LEAD", "REQUESTED", "AMENDED", "SUSPENDED", "RESUMED", "CANCELLED"]
     round: Int
-    reason: Literal["UNKNOWN", "APPROVAL_DECIDED", "PROJECT_DECIDED", "DEMAND_CONFIRMED", "FACTS_CHANGED", "SUPPORT_FELL",
-                    "SUPPORT_RETURNED", "PROJECT_CANCELLED", "CUSTOMER_ASKED"]  # fmt: skip
+    reason: Literal["UNKNOWN", "APPROVAL_DECIDED", "PROJECT_DECIDED", "DEMAND_CONFIRMED", "FACTS_CHANGED",
+                    "SUPPORT_FELL", "SUPPORT_RETURNED", "PROJECT_CANCELLED", "CUSTOMER_ASKED"]  # fmt: skip
     trigger_type: Text | None
     trigger_document: Text | None
     trigger_kind: Text | None
@@ -209,10 +220,10 @@ SCHEMAS: dict[str, Any] = {name: fastavro.parse_schema(json.loads(json.dumps(d))
 PRINTS = {name: fingerprint_of(d) for name, d in DEFINITIONS.items()}
 WIRE = {name: b"\0" + CATALOG.ids[name, CATALOG.schemas[name][-1].version].to_bytes(4, "big") for name in DEFINITIONS}
 DECISIVE = {name: [f["name"] for f in d["fields"] if f.get("decisive")] for name, d in DEFINITIONS.items()}
-ENDS = {"WITHDRAWN": "FALLEN", "REVOKED": "FALLEN", "DEREGISTERED": "FALLEN", "PENALTY_REVOKED": "FALLEN", "LAPSED": "FALLEN",
-        "CONDITION_LAPSED": "FALLEN", "SUSPENDED": "SUSPENDED", "RESUMED": "IN_FORCE"}  # fmt: skip
-DECIMALS = {"longitude", "latitude", "total_investment", "land_area", "floor_area", "height", "water_m3_per_day", "drainage_m3_per_day",
-            "power_kva_temporary", "power_kva_permanent", "gas_m3_per_hour"}  # fmt: skip
+ENDS = {"WITHDRAWN": "FALLEN", "REVOKED": "FALLEN", "DEREGISTERED": "FALLEN", "PENALTY_REVOKED": "FALLEN",
+        "LAPSED": "FALLEN", "CONDITION_LAPSED": "FALLEN", "SUSPENDED": "SUSPENDED", "RESUMED": "IN_FORCE"}  # fmt: skip
+DECIMALS = {"longitude", "latitude", "total_investment", "land_area", "floor_area", "height", "water_m3_per_day",
+            "drainage_m3_per_day", "power_kva_temporary", "power_kva_permanent", "gas_m3_per_hour"}  # fmt: skip
 DATES, SEALED = {"planned_start", "planned_finish"}, {"contact_name", "contact_phone"}
 NO_FACTS: dict[str, Any] = dict.fromkeys(ProjectFacts.__annotations__)
 
@@ -263,7 +274,8 @@ def arrived(topic: str, key: bytes, value: bytes, headers_text: str) -> Arrived:
     cause, supersedes = headers.get("ce_causationid"), headers.get("ce_supersedes")
     return Arrived(
         source, type_, subject, sequence, id_, digest, millis(headers["ce_time"]), millis(headers["ce_recordedtime"]),
-        cause and str(UUID(cause)), supersedes and str(UUID(supersedes)), headers.get("operator"), headers.get("traceparent"), body,
+        cause and str(UUID(cause)), supersedes and str(UUID(supersedes)), headers.get("operator"),
+        headers.get("traceparent"), body,
     )  # fmt: skip
 
 
@@ -323,8 +335,8 @@ def learn(db: sqlite3.Connection, event: Arrived, data: dict[str, Any]) -> bool:
     if event.type == PROJECT:
         db.execute(KEEP_PROJECT, (event.subject, data["status"], facts, *where))
         if data["status"] == "DECIDED":
-            db.execute(KEEP_SUPPORT, (event.subject, event.source, event.type, "", met, None, 1, None, None, data["document_number"],
-                                      *where, None, event.time))  # fmt: skip
+            db.execute(KEEP_SUPPORT, (event.subject, event.source, event.type, "", met, None, 1, None, None,
+                                      data["document_number"], *where, None, event.time))  # fmt: skip
         return True
     item = (event.subject, event.source, event.type, data["item_instance"])
     decision = data["decision"]
@@ -345,36 +357,10 @@ def due(db: sqlite3.Connection, event: Arrived, now: int) -> list[tuple[Any, ...
     project = db.execute("SELECT status, facts FROM project WHERE subject = ?", (subject,)).fetchone()
     supports = db.execute(SUPPORTS, (subject,)).fetchall()
     works = dict(db.execute("SELECT work, ordinal FROM work WHERE subject = ?", (subject,)).fetchall())
-    demands = {(w, p): rest for w, p, *rest in
-               db.execute("SELECT work, phase, demand, basis, operators FROM demand WHERE subject = ?", (subject,))}  # fmt: skip
+    demands = {(work, phase): rest for work, phase, *rest in db.execute(DEMANDS, (subject,))}
     cases = {tuple(row[:4]): row[4:] for row in db.execute(CASES, (subject,))}
     cancelled = project is not None and project[0] == "CANCELLED"
-
-    wanted: dict[tuple[Any, ...], tuple[str, str, tuple[Any, ...]]] = {}
-    for support in () if cancelled else supports:
-        _, rows, work, phase, *_, regions, _, _, _, decided = support
-        on = datetime.fromtimestamp(decided / 1000, SHANGHAI).date()
-        work_key = "" if work is None or works.get(work) == 1 else work
-        for business_kind, utilities, role in json.loads(rows):
-            for utility in utilities:
-                chosen = json.loads(demands[work_key, phase][2]) if (work_key, phase) in demands else []
-                offering = serving(utility, tuple(json.loads(regions)), on)
-                if not offering:
-                    about = f"{business_kind}/{utility}/{phase}/{work_key}"
-                    db.execute(
-                        TASK,
-                        (
-                            str(uuid5(NAMESPACE_URL, f"{subject}/{about}")),
-                            subject,
-                            about,
-                            "no operator serves the site",
-                            now,
-                        ),
-                    )
-                for operator in offering:
-                    if not (utility == "TELECOM" and chosen and operator not in chosen):
-                        wanted.setdefault((work_key, operator, business_kind, phase), (utility, role, support))
-
+    wanted = {} if cancelled else wanted_cases(db, subject, supports, works, demands, now)
     if not wanted and not cases:
         return []
     known = merged(project and project[1], supports)
@@ -383,54 +369,94 @@ def due(db: sqlite3.Connection, event: Arrived, now: int) -> list[tuple[Any, ...
     kept: list[tuple[Any, ...]] = []
     sent: list[tuple[Any, ...]] = []
     for key, (utility, role, support) in wanted.items():
-        work_key, operator, business_kind, phase = key
-        demand_row = demands.get((work_key, phase))
-        demand = typed(json.loads(demand_row[0])) if demand_row else None
-        work = work_key or first
-        content = hashlib.sha256(
-            f"{said}|{work}|{support[7]}|{support[8]}|{support[9]}|{demand_row}".encode()
-        ).hexdigest()
-        had = cases.get(key)
+        demand, had, work = demands.get((key[0], key[3])), cases.get(key), key[0] or first
+        content = hashlib.sha256(f"{said}|{work}|{support[7:10]}|{demand}".encode()).hexdigest()
         if had and had[2] == "OPEN" and had[5] == content:
             continue
-        case = (
-            had[0]
-            if had
-            else str(uuid5(NAMESPACE_URL, "\x1f".join((subject, work_key, operator, business_kind, str(phase)))))
-        )
-        round_ = had[4] + 1 if had else 1
-        amended = had is not None and had[2] == "OPEN"
-        parts = {"project": facts, "demand": demand or {}}
-        fields = form(utility, business_kind)
-        promise = CITY.promises.get(utility)
-        data: dict[str, Any] = {
-            "case": case, "operator": operator, "utility": utility, "business_kind": business_kind, "phase": phase, "work": work,
-            "status": "AMENDED" if amended else "LEAD", "round": round_,
-            "reason": "FACTS_CHANGED" if amended else "PROJECT_DECIDED" if support[0] == PROJECT else "APPROVAL_DECIDED",
-            "trigger_type": support[0], "trigger_document": support[6], "trigger_kind": support[4], "trigger_part": support[5],
-            "triggered_at": datetime.fromtimestamp(support[11] / 1000, UTC), "project": facts, "demand": demand,
-            "demand_basis": demand_row[1] if demand_row else "UNKNOWN",
-            "fields_known": [name for name, part, field in fields if parts[part].get(field) is not None],
-            "fields_to_ask": [name for name, part, field in fields if parts[part].get(field) is None],
-            "applicant_visit_required": promise.applicant_visit if promise else False,
-            "contact_within_hours": promise.contact_within_hours if promise else None, "customer_role": role,
-            "site_regions": json.loads(support[7]), "authority_region": support[8], "functional_zone": support[9], "historical": False,
-        }  # fmt: skip
-        kept.append((subject, *key, case, utility, "OPEN", 0, round_, content, to_json(data), now))
+        data = request(subject, key, work, utility, role, support, facts, demand, had)
+        kept.append((subject, *key, data["case"], utility, "OPEN", 0, data["round"], content, to_json(data), now))
         sent.append(encoded(event, data))
     for key, had in cases.items():
         if key not in wanted and had[2] == "OPEN":
-            data = again(json.loads(had[6])) | {"status": "CANCELLED", "round": had[4] + 1,
-                                                "reason": "PROJECT_CANCELLED" if cancelled else "SUPPORT_FELL"}  # fmt: skip
-            kept.append((subject, *key, had[0], had[1], "CANCELLED", 0, had[4] + 1, had[5], to_json(data), now))
+            reason = "PROJECT_CANCELLED" if cancelled else "SUPPORT_FELL"
+            data = again(json.loads(had[6])) | {"status": "CANCELLED", "round": had[4] + 1, "reason": reason}
+            kept.append((subject, *key, *had[:2], "CANCELLED", 0, data["round"], had[5], to_json(data), now))
             sent.append(encoded(event, data))
     db.executemany(KEEP_CASE, kept)
     return sent
 
 
+def wanted_cases(
+    db: sqlite3.Connection, subject: str, supports: list[Any], works: dict[str, int], demands: dict[Any, Any], now: int
+) -> dict[tuple[Any, ...], tuple[str, str, tuple[Any, ...]]]:
+    """(work, operator, business kind, phase) → utility, customer role, and the oldest approval that supports it."""
+    wanted: dict[tuple[Any, ...], tuple[str, str, tuple[Any, ...]]] = {}
+    for support in supports:
+        work, phase = support[2:4]
+        work_key = "" if work is None or works.get(work) == 1 else work
+        on = datetime.fromtimestamp(support[11] / 1000, SHANGHAI).date()
+        regions = tuple(json.loads(support[7]))
+        demand = demands.get((work_key, phase))
+        chosen: list[str] = json.loads(demand[2]) if demand else []
+        for business_kind, utilities, role in json.loads(support[1]):
+            for utility in utilities:
+                offering = serving(utility, regions, on)
+                if not offering:
+                    about = f"{business_kind}/{utility}/{phase}/{work_key}"
+                    id_ = str(uuid5(NAMESPACE_URL, f"{subject}/{about}"))
+                    db.execute(TASK, (id_, subject, about, "no operator serves the site", now))
+                for operator in offering:
+                    if not (utility == "TELECOM" and chosen and operator not in chosen):
+                        wanted.setdefault((work_key, operator, business_kind, phase), (utility, role, support))
+    return wanted
+
+
+def request(
+    subject: str, key: tuple[Any, ...], work: str | None, utility: str, role: str, support: tuple[Any, ...],
+    facts: dict[str, Any], demand_row: Any, had: Any,
+) -> dict[str, Any]:  # fmt: skip
+    """All that is said to the operator."""
+    work_key, operator, business_kind, phase = key
+    amended = had is not None and had[2] == "OPEN"
+    reason = "FACTS_CHANGED" if amended else "PROJECT_DECIDED" if support[0] == PROJECT else "APPROVAL_DECIDED"
+    identity = "\x1f".join((subject, work_key, operator, business_kind, str(phase)))
+    demand = typed(json.loads(demand_row[0])) if demand_row else None
+    parts = {"project": facts, "demand": demand or {}}
+    fields = form(utility, business_kind)
+    promise = CITY.promises.get(utility)
+    return {
+        "case": had[0] if had else str(uuid5(NAMESPACE_URL, identity)),
+        "operator": operator,
+        "utility": utility,
+        "business_kind": business_kind,
+        "phase": phase,
+        "work": work,
+        "status": "AMENDED" if amended else "LEAD",
+        "round": had[4] + 1 if had else 1,
+        "reason": reason,
+        "trigger_type": support[0],
+        "trigger_document": support[6],
+        "trigger_kind": support[4],
+        "trigger_part": support[5],
+        "triggered_at": datetime.fromtimestamp(support[11] / 1000, UTC),
+        "project": facts,
+        "demand": demand,
+        "demand_basis": demand_row[1] if demand_row else "UNKNOWN",
+        "fields_known": [name for name, part, field in fields if parts[part].get(field) is not None],
+        "fields_to_ask": [name for name, part, field in fields if parts[part].get(field) is None],
+        "applicant_visit_required": promise.applicant_visit if promise else False,
+        "contact_within_hours": promise.contact_within_hours if promise else None,
+        "customer_role": role,
+        "site_regions": json.loads(support[7]),
+        "authority_region": support[8],
+        "functional_zone": support[9],
+        "historical": False,
+    }
+
+
 def merged(facts: str | None, supports: list[tuple[Any, ...]]) -> dict[str, Any]:
     """The investment platform's word first, what it lacks from the approvals, the oldest first."""
-    known = NO_FACTS | (json.loads(facts) if facts else {})
+    known: dict[str, Any] = NO_FACTS | (json.loads(facts) if facts else {})
     for support in supports:
         if support[10]:
             for name, value in json.loads(support[10]).items():
@@ -515,8 +541,7 @@ def main(folder: Path) -> dict[str, float]:
     db.execute("PRAGMA journal_mode = WAL")
     db.execute("PRAGMA synchronous = FULL")
     db.executescript(DDL)
-    parts = log.execute("SELECT p.topic, p.partition, t.id, p.start, p.next FROM part p JOIN topic t ON t.name = p.topic "
-                        "WHERE p.topic IN (?, ?) ORDER BY 1, 2", (PROJECT, APPROVAL)).fetchall()  # fmt: skip
+    parts = log.execute(PARTS, (PROJECT, APPROVAL)).fetchall()  # fmt: skip
     db.executemany(
         'INSERT INTO position (topic, partition, topic_id, "offset") VALUES (?, ?, ?, ?)', [part[:4] for part in parts]
     )

@@ -86,9 +86,12 @@ def load(path: Path | None = None) -> Catalog:
 
 def _spec(file: Path) -> TopicSpec:
     try:
-        return TopicSpec(**_yaml(file))
+        spec = TopicSpec(**_yaml(file))
     except TypeError as error:
         raise UsageError(f"{file}: {str(error).partition('__init__() ')[2] or error}") from error
+    if spec.topic != file.stem:
+        raise UsageError(f"{file}: says topic {spec.topic}; a topic's file is named after it")
+    return spec
 
 
 def _yaml(file: Path) -> Any:

@@ -273,12 +273,14 @@ def _faults(error: ValidationError) -> str:
 
 # -- what a value must be, from its schema -------------------------------------------------------------------------------
 def _version(topic: str, number: int, definition: Mapping[str, Any]) -> _Version:
+    """Raises UsageError for a schema that is none, or holds a type that events do not carry."""
     decisive = tuple(f["name"] for f in definition["fields"] if f.get("decisive"))
     try:
         parsed = fastavro.parse_schema(json.loads(json.dumps(definition)))
+        adapter = TypeAdapter[Any](_python(definition, {}))
     except Exception as error:  # noqa: BLE001 — fastavro raises whatever the schema leads it to
-        raise UsageError(f"schemas/avro/{topic}.{number}.avsc: not an Avro schema: {error}") from error
-    return _Version(topic, number, fingerprint(definition), parsed, TypeAdapter(_python(definition, {})), decisive)
+        raise UsageError(f"schemas/avro/{topic}.{number}.avsc: not a schema that events can have: {error}") from error
+    return _Version(topic, number, fingerprint(definition), parsed, adapter, decisive)
 
 
 PRIMITIVES: dict[str, Any] = {

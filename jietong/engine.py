@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,6 +25,7 @@ from jietong.delivery.relay import Relay
 from jietong.delivery.runner import BEAT, Consuming, Drawing, Health, Movement, Relaying, run
 from jietong.delivery.tables import delivery
 from jietong.event import Envelope
+from jietong.keys import FileKeys
 from jietong.platform import Sink, Source
 from jietong.service import Service
 
@@ -49,6 +50,7 @@ class Engine:
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.contract = Contract(self.catalog)
+        self.keys = FileKeys(self.folder / "keys")
         self.log = EmbeddedLog(self.folder, self.catalog.topics, cap=self.log_cap)
         self._locks: list[Lock] = []
 
@@ -82,6 +84,15 @@ class Engine:
     def draw(self, source: Source, store: SqliteStore, outbox: Outbox) -> Movement:
         return Drawing(Draw(source, store, outbox), store, self.stopping.wait)
 
+    def feeds(self) -> list[Program]:
+        """Feeds that were imported since we last looked: each a database `feed-<name>.db` whose outbox wants a relay."""
+        found = {f"feed:{file.stem.removeprefix('feed-')}" for file in self.folder.glob("feed-*.db")}
+        return [self._feed(name) for name in sorted(found - self.stores.keys())]
+
+    def _feed(self, name: str) -> Program:
+        store = self.store(name)
+        return Program(name, [self.relay(store, self.outbox(store))])
+
     def _consuming(self, consumer: Consumer, store: SqliteStore, outbox: Outbox, types: Sequence[str]) -> Movement:
         heads = Heads(self.log, self.contract)
         return Consuming(consumer, Completeness(types, store, outbox, heads), store)
@@ -113,15 +124,26 @@ class Running:
 
     def __init__(self, engine: Engine, programs: Sequence[Program], beat: float = BEAT) -> None:
         self.engine = engine
-        self.health: Mapping[str, Health] = {m.name: Health(m.name) for program in programs for m in program.movements}
+        self.health: dict[str, Health] = {}
+        self.movements: list[Movement] = []
         self.failed = threading.Event()
         self._beat = beat
-        self._threads = [threading.Thread(target=self._run, args=(m,), name=m.name, daemon=True) for program in programs for m in program.movements]
+        self._programs = programs
+        self._threads: list[threading.Thread] = []
 
     def start(self) -> Running:
-        for thread in self._threads:
-            thread.start()
+        for program in self._programs:
+            self.add(program)
         return self
+
+    def add(self, program: Program) -> None:
+        """Start a program's movements, now or while others run."""
+        for movement in program.movements:
+            self.movements.append(movement)
+            self.health[movement.name] = Health(movement.name)
+            thread = threading.Thread(target=self._run, args=(movement,), name=movement.name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def stop(self, seconds: float = 10.0) -> None:
         """Tell all to finish what they are at; waits at most so long."""
@@ -130,8 +152,7 @@ class Running:
             store.bell.ring()
         until = time.monotonic() + seconds
         for thread in self._threads:
-            if thread.ident:
-                thread.join(max(0.0, until - time.monotonic()))
+            thread.join(max(0.0, until - time.monotonic()))
 
     def bug(self) -> BaseException | None:
         """The first movement's error that no rule covers: the process must end, and be started again."""

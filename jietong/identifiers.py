@@ -173,13 +173,13 @@ class SourceUrn(Identifier):
 
     __slots__ = ()
     kind = "source"
-    shape = re.compile("urn:jietong:[a-z0-9][a-z0-9-]*:[a-z0-9][a-z0-9._-]*")
+    shape = re.compile("urn:jietong:[a-z0-9][a-z0-9-]*:[a-z0-9][a-z0-9._-]*(:[a-z0-9][a-z0-9._-]*)?")
     form = "urn:jietong:<city>:<name> in lower case"
 
     @property
     def name(self) -> str:
         """What the topic files call it."""
-        return self.split(":")[3]
+        return self.split(":", 3)[3]
 
     @classmethod
     def make(cls, city: str, name: str) -> Self:

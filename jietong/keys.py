@@ -1,7 +1,7 @@
 """Port: the keys of personal fields. One key per person and purpose, kept outside the log; destroying it erases.
 
-AES-256-GCM (NIST SP 800-38D) with 96-bit random nonces. A key's name is an HMAC of whom it is for: it says nothing of the
-person, and the log carries nothing else. After an erasure the same person gets a new key under a new name.
+AES-256-GCM (NIST SP 800-38D) with 96-bit random nonces. A key's name is an HMAC of whom it is for: it says nothing of
+the person, and the log carries nothing else. After an erasure the same person gets a new key under a new name.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A row of a table that is not ours, read cell by cell: whatever type a vendor gave it, and what to say if it is no good."""
+"""A row of a table that is not ours, read cell by cell, whatever types a vendor gave it."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Row:
         return self.required_moment("GXSJ")
 
     def digest(self, columns: Sequence[str]) -> str:
-        """SHA-256 over these cells: what else changes in a row (upload state, a person's opinion) tells nobody anything."""
+        """SHA-256 over these cells: what else changes (upload state, a person's opinion) tells nobody anything."""
         cells = [None if (cell := self.cells[column]) is None else str(cell) for column in columns]
         return hashlib.sha256(json.dumps(cells, ensure_ascii=False).encode()).hexdigest()
 
@@ -82,7 +82,7 @@ class Row:
         return None if number is None else int(number)
 
     def number(self, column: str, digits: int, places: int, *, exact: bool = False) -> Decimal | None:
-        """At most `digits` digits, `places` of them after the point, to which it is rounded unless it must be `exact`."""
+        """At most `digits` digits, `places` of them after the point; rounded to them unless it must be `exact`."""
         cell = self.cells[column]
         if cell is None or not (text := str(cell).strip()):
             return None

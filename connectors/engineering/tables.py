@@ -9,8 +9,9 @@ The two tables `LOCAL_*` are not in the standard: they are this platform's own, 
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, Text
-from sqlalchemy.types import TypeEngine
+from typing import Any
+
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table
 
 PROJECT = "SPGL_XMJBXXB"  # 项目基本信息: one row a 工程 of a project
 PARTY = "SPGL_XMDWXXB"  # 项目单位信息
@@ -25,10 +26,23 @@ SUPPLEMENT = "LOCAL_ITEM_SUPPLEMENT"
 """Phase (分期), buildings and missing papers of an item; lists are separated by `、`."""
 
 STATUSES = (
-    "UNKNOWN", "RECEIVED", "APPLICATION_WITHDRAWN", "ACCEPTED", "NOT_ACCEPTED", "REJECTED_AT_INTAKE", "CORRECTION_STARTED",
-    "CORRECTION_ENDED", "IN_PROGRESS", "SPECIAL_STARTED", "SPECIAL_ENDED", "PASSED", "PASSED_TOLERANT", "NOT_PASSED", "WITHDRAWN",
+    "UNKNOWN",
+    "RECEIVED",
+    "APPLICATION_WITHDRAWN",
+    "ACCEPTED",
+    "NOT_ACCEPTED",
+    "REJECTED_AT_INTAKE",
+    "CORRECTION_STARTED",
+    "CORRECTION_ENDED",
+    "IN_PROGRESS",
+    "SPECIAL_STARTED",
+    "SPECIAL_ENDED",
+    "PASSED",
+    "PASSED_TOLERANT",
+    "NOT_PASSED",
+    "WITHDRAWN",
     "REVOKED",
-)  # fmt: skip
+)
 """办理状态 (BLZT) by its number in the standard, 1 接件 to 15 撤销; 0 is none."""
 
 CHANGES = {
@@ -49,50 +63,42 @@ NEVER = "9999-01-01"
 """批文有效期限 (PFWJYXQX) of a document without end."""
 
 exchange = MetaData()
+COLUMNS = {
+    PROJECT: """XMDM:24 XMMC:500 GCDM:100 GCFW:2000 QJDGCDM:100 XMTZLY TDHQFS TDSFDSJFA SFWCQYPG SPLCLX LXLX GCFL JSXZ
+        XMZJSX GBHY:50 NKGSJ:10 NJCSJ:10 XMSFWQBJ XMWQBJSJ:19 ZTZE:18.6 JSDDXZQH:200 JSDD:500 XMJSDDX:12.6 XMJSDDY:12.6
+        JSGMJNR:4000 YDMJ:18.2 JZMJ:18.2 SBSJ:19 SPLCBM:100 SPLCBBH""",
+    PARTY: "XMDM:24 GCDM:100 DWTYSHXYDM:18 DWMC:500 DWLX",
+    ITEM: """GCDM:100 SPSXBM:100 SPSXBBH SPLCBM:100 SPLCBBH SPSXSLBM:100 SPBMBM:100 SPBMMC:200 SLFS GKFS BLSPSLBM:100
+        SXBLSX""",
+    PROGRESS: "GCDM:100 SPSXSLBM:100 BLCS:200 BLR:200 BLZT BLYJ:2000 BLSJ:19",
+    DOCUMENT: """GCDM:100 SPSXSLBM:100 PFRQ:10 PFWH:200 PFWJBT:500 PFWJYXQX:10 FJMC:500 FJLX:100 FJID:200""",
+    STAGE: "SPLCBM:100 SPLCBBH SPJDBM:100 SPJDMC:200 SPJDXH DYBZSPJDXH SPJDSX",
+    STAGE_ITEM: """SPLCBM:100 SPLCBBH SPJDXH SPSXBM:100 SPSXBBH SPSXMC:200 DYBZSPSXBM:100 SFSXGZCNZ BJLX SQDX
+        BLJGSDFS:50 SPSXBLSX SPBMBM:100 SPBMMC:200 QZSPSXBM:100 SFLCBSX""",
+    CHANGE: "GCDM:100 SPSXSLBM:100 BGLX:20 BGSJ:19 BGWH:200 YXQX:10",
+    SUPPLEMENT: "GCDM:100 SPSXSLBM:100 FQXH LDMC:2000 QSCL:2000 BQQX:10",
+}
+"""A length is a text's, digits and places are a number's; without either it is a whole number."""
+INDEXED = ("GCDM", "SPSXSLBM", "SPSXBM")
 
 
-def _table(name: str, **columns: TypeEngine[object]) -> Table:
-    """A table with the columns every row has: serial, local key, division, valid flag and reason, upload state, stamp."""
-    common: dict[str, TypeEngine[object]] = {
-        "LSH": BigInteger().with_variant(Integer, "sqlite"), "DFSJZJ": String(100), "XZQHDM": String(12),
-        **columns,
-        "SJYXBS": Integer(), "SJWXYY": String(500), "SJSCZT": Integer(), "SBYY": String(2000), "GXSJ": String(19),
-    }  # fmt: skip
-    table = Table(name, exchange, *(_column(n, kind) for n, kind in common.items()), quote=False)
-    stem = name.lower()
-    Index(f"{stem}_gxsj", table.c.GXSJ, table.c.LSH)
-    for key in ("GCDM", "SPSXSLBM", "SPSXBM"):
-        if key in table.c:
-            Index(f"{stem}_{key.lower()}", table.c[key])
-    return table
+def _column(column: str) -> Column[Any]:
+    name, _, size = column.partition(":")
+    digits, point, places = size.partition(".")
+    kind = Numeric(int(digits), int(places)) if point else String(int(size)) if size else Integer()
+    return Column(name, kind, quote=False)
 
 
-def _column(name: str, kind: TypeEngine[object]) -> Column[object]:
-    return Column(name, kind, primary_key=name == "LSH", autoincrement=name == "LSH", quote=False)
-
-
-CODE, NAME, TIME, DAY, NUMBER = String(100), String(500), String(19), String(10), Integer()
-
-_table(
-    PROJECT, XMDM=String(24), XMMC=NAME, GCDM=CODE, GCFW=String(2000), QJDGCDM=CODE, XMTZLY=NUMBER, TDHQFS=NUMBER, TDSFDSJFA=NUMBER,
-    SFWCQYPG=NUMBER, SPLCLX=NUMBER, LXLX=NUMBER, GCFL=NUMBER, JSXZ=NUMBER, XMZJSX=NUMBER, GBHY=String(50), NKGSJ=DAY, NJCSJ=DAY,
-    XMSFWQBJ=NUMBER, XMWQBJSJ=TIME, ZTZE=Numeric(18, 6), JSDDXZQH=String(200), JSDD=NAME, XMJSDDX=Numeric(12, 6), XMJSDDY=Numeric(12, 6),
-    JSGMJNR=Text(), YDMJ=Numeric(18, 2), JZMJ=Numeric(18, 2), SBSJ=TIME, SPLCBM=CODE, SPLCBBH=NUMBER,
-)  # fmt: skip
-_table(PARTY, XMDM=String(24), GCDM=CODE, DWTYSHXYDM=String(18), DWMC=NAME, DWLX=NUMBER)
-_table(
-    ITEM, GCDM=CODE, SPSXBM=CODE, SPSXBBH=NUMBER, SPLCBM=CODE, SPLCBBH=NUMBER, SPSXSLBM=CODE, SPBMBM=CODE, SPBMMC=String(200),
-    SLFS=NUMBER, GKFS=NUMBER, BLSPSLBM=CODE, SXBLSX=NUMBER,
-)  # fmt: skip
-_table(PROGRESS, GCDM=CODE, SPSXSLBM=CODE, BLCS=String(200), BLR=String(200), BLZT=NUMBER, BLYJ=String(2000), BLSJ=TIME)
-_table(
-    DOCUMENT, GCDM=CODE, SPSXSLBM=CODE, PFRQ=DAY, PFWH=String(200), PFWJBT=NAME, PFWJYXQX=DAY, FJMC=NAME, FJLX=CODE, FJID=String(200),
-)  # fmt: skip
-_table(STAGE, SPLCBM=CODE, SPLCBBH=NUMBER, SPJDBM=CODE, SPJDMC=String(200), SPJDXH=NUMBER, DYBZSPJDXH=NUMBER, SPJDSX=NUMBER)
-_table(
-    STAGE_ITEM, SPLCBM=CODE, SPLCBBH=NUMBER, SPJDXH=NUMBER, SPSXBM=CODE, SPSXBBH=NUMBER, SPSXMC=String(200), DYBZSPSXBM=CODE,
-    SFSXGZCNZ=NUMBER, BJLX=NUMBER, SQDX=NUMBER, BLJGSDFS=String(50), SPSXBLSX=NUMBER, SPBMBM=CODE, SPBMMC=String(200), QZSPSXBM=CODE,
-    SFLCBSX=NUMBER,
-)  # fmt: skip
-_table(CHANGE, GCDM=CODE, SPSXSLBM=CODE, BGLX=String(20), BGSJ=TIME, BGWH=String(200), YXQX=DAY)
-_table(SUPPLEMENT, GCDM=CODE, SPSXSLBM=CODE, FQXH=NUMBER, LDMC=String(2000), QSCL=String(2000), BQQX=DAY)
+for _name, _own in COLUMNS.items():
+    _table = Table(
+        _name,
+        exchange,
+        Column("LSH", BigInteger().with_variant(Integer, "sqlite"), primary_key=True, quote=False),
+        *map(_column, f"DFSJZJ:100 XZQHDM:12 {_own} SJYXBS SJWXYY:500 SJSCZT SBYY:2000 GXSJ:19".split()),
+        quote=False,
+        sqlite_autoincrement=True,
+    )
+    Index(f"{_name.lower()}_gxsj", _table.c.GXSJ, _table.c.LSH)
+    for _key in INDEXED:
+        if _key in _table.c:
+            Index(f"{_name.lower()}_{_key.lower()}", _table.c[_key])

@@ -21,7 +21,7 @@ def patiently(stopping: threading.Event, longest: float = 30.0) -> Callable[[Cal
                 waits(error)
 
         attempts = Retrying(
-            retry=retry_if_exception_type(RetriableError), wait=wait_exponential_jitter(initial=0.1, max=longest, jitter=0.1),
+            retry=retry_if_exception_type(RetriableError), wait=wait_exponential_jitter(multiplier=0.1, max=longest, jitter=0.1),
             stop=stop_when_event_set(stopping), sleep=sleep_using_event(stopping), before_sleep=told, retry_error_callback=lambda _: None,
         )  # fmt: skip
         attempts(call)

@@ -119,11 +119,8 @@ def _belongs(name: str, topics: set[str], files: set[str]) -> bool:
 
 
 def topics(root: Path) -> list[Topic]:
-    """Raises UsageError naming the file that cannot be read, or says the name of another."""
+    """Raises UsageError naming the file that cannot be read, or that belongs to no topic by the topic files' words."""
     found = catalog.load(root)
-    for file in (root / "topics").glob("*.yaml"):
-        if file.stem not in found.topics:
-            raise UsageError(f"{file}: topic: must be the file's own name")
     return [_topic(root, spec, found.schemas[name]) for name, spec in found.topics.items()]
 
 

@@ -98,6 +98,10 @@ class Consumer:
             self._at[place] = here
             self._reader.seek(place, here.offset)
 
+    def lag(self) -> dict[Place, int]:
+        """Records of each partition not yet taken; for metrics, read from another thread."""
+        return {place: max(0, self.broker.topic(place.topic).bounds[place.partition].end - at.offset) for place, at in list(self._at.items())}
+
     # -- one batch ---------------------------------------------------------------------------------------------------
     def step(self, seconds: float) -> int:
         """Poll once, waiting at most so long; returns the number of records taken."""

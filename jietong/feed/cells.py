@@ -8,8 +8,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime, tzinfo
-from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
+from datetime import UTC, date, datetime, tzinfo
+from decimal import ROUND_HALF_UP, Decimal, localcontext
 from typing import Annotated, Any, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict
@@ -74,22 +74,18 @@ class Field:
     symbols: tuple[str, ...] = ()
 
 
-TIME = Field("time", "timestamp-millis", required=True, nullable=True)
-DAY = Field("day", "date", required=False, nullable=True)
-
-
 def fields(definition: Mapping[str, Any]) -> dict[str, Field]:
-    """The fields of a schema by name, those of a record in it as `project.name`. Sealed (personal) ones are `sealed`."""
+    """The fields of a schema by name, those of a record in it as `project.name`; personal ones are of kind `sealed`."""
     return {field.name: field for field in _fields(definition, "", {})}
 
 
 def _fields(record: Mapping[str, Any], above: str, named: dict[str, Mapping[str, Any]]) -> Iterator[Field]:
     for entry in cast("list[dict[str, Any]]", record["fields"]):
-        name, type, nullable = above + entry["name"], entry["type"], False
-        if isinstance(type, list):
-            members = cast("list[Any]", type)
-            nullable, type = "null" in members, next(member for member in members if member != "null")
-        shape: Mapping[str, Any] = named.get(type, {"type": type}) if isinstance(type, str) else type
+        name, kind, nullable = above + entry["name"], entry["type"], False
+        if isinstance(kind, list):
+            members = cast("list[Any]", kind)
+            nullable, kind = "null" in members, next(member for member in members if member != "null")
+        shape: Mapping[str, Any] = named.get(kind, {"type": kind}) if isinstance(kind, str) else kind
         if shape["type"] in ("record", "enum"):
             named[shape["name"]] = shape
         if shape["type"] == "record" and shape["name"] != "Sealed":
@@ -99,45 +95,75 @@ def _fields(record: Mapping[str, Any], above: str, named: dict[str, Mapping[str,
 
 
 def _field(name: str, shape: Mapping[str, Any], entry: Mapping[str, Any], nullable: bool) -> Field:
+    kind = "sealed" if shape["type"] == "record" else shape.get("logicalType") or shape["type"]
     symbols = [symbol for symbol in shape.get("symbols", ()) if not (symbol == "UNKNOWN" and entry.get("decisive"))]
     return Field(
-        name, "sealed" if shape["type"] == "record" else shape.get("logicalType") or shape["type"], "default" not in entry,
-        nullable, entry.get("maxLength", MAX_TEXT), shape.get("precision", 0), shape.get("scale", 0), tuple(symbols),
-    )  # fmt: skip
+        name=name,
+        kind=kind,
+        required="default" not in entry,
+        nullable=nullable,
+        longest=entry.get("maxLength", MAX_TEXT),
+        precision=shape.get("precision", 0),
+        scale=shape.get("scale", 0),
+        symbols=tuple(symbols),
+    )
 
 
-def read(cell: Cell, how: Column, field: Field, zone: tzinfo | None) -> Any:
-    """The value of a cell, None where it says nothing. Raises CellError."""
-    if field.kind == "array":
-        return _list(cell, how, field)
-    if isinstance(cell, tuple):
-        raise CellError("a list where one value is expected", how.column)
-    if isinstance(cell, bool):
-        if field.kind == "boolean" and not how.values:
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A field, and how the file writes it. `zone` is that of times without one."""
+
+    field: Field
+    how: Column
+    zone: tzinfo | None
+
+    def read(self, cell: Cell) -> Any:
+        """The value of a cell, None where it says nothing. Raises CellError."""
+        try:
+            return self._list(cell) if self.field.kind == "array" else self._one(cell)
+        except CellError as error:
+            raise CellError(error.reason, self.how.column) from None
+
+    def constant(self, given: str | Sequence[str]) -> Any:
+        """The value of a text that a mapping gives itself. Raises CellError."""
+        if self.field.kind == "array":
+            return self._list((given,) if isinstance(given, str) else tuple(given))
+        if not isinstance(given, str):
+            raise CellError("a list where one value is expected")
+        return PARSERS[self.field.kind](given, self)
+
+    def _one(self, cell: Cell) -> Any:
+        if isinstance(cell, tuple):
+            raise CellError("a list where one value is expected")
+        if isinstance(cell, bool) and self.field.kind == "boolean" and not self.how.values:
             return cell
-        cell = str(cell).lower()
-    try:
-        text = translated(cell, how)
-        if text is not None and field.kind == "boolean" and not how.values:
+        text = _translated(_text_of(cell), self.how)
+        if text is None:
+            if not self.field.nullable:
+                raise CellError("empty, and required")
+            return None
+        if self.field.kind == "boolean" and not self.how.values:
             raise CellError("not a yes or no of a value table")
-        value = None if text is None else PARSERS[field.kind](text, how, field, zone)
-        if value is None and not field.nullable:
-            raise CellError("empty, and required")
-    except CellError as error:
-        raise CellError(error.reason, how.column) from None
-    return value
+        return PARSERS[self.field.kind](text, self)
+
+    def _list(self, cell: Cell) -> list[str]:
+        parts = cell if isinstance(cell, tuple) else _parts(_text_of(cell), self.how.separators)
+        items = [_printable(text, self.field) for part in parts if (text := _translated(part, self.how)) is not None]
+        if len(items) > MAX_ITEMS:
+            raise CellError(f"more than {MAX_ITEMS} parts")
+        return items
 
 
-def constant(given: str | Sequence[str], field: Field, zone: tzinfo | None) -> Any:
-    """The value of a text that a mapping gives itself. Raises CellError."""
-    if field.kind == "array":
-        return _list((given,) if isinstance(given, str) else tuple(given), PLAIN, field)
-    if not isinstance(given, str):
-        raise CellError("a list where one value is expected")
-    return PARSERS[field.kind](given, PLAIN, field, zone)
+def target(name: str, kind: str, how: Column, zone: tzinfo | None) -> Target:
+    """A place for a value that is no field of the event."""
+    return Target(Field(name, kind, required=False, nullable=True), how, zone)
 
 
-def translated(text: str, how: Column) -> str | None:
+def _text_of(cell: str | bool) -> str:
+    return cell if isinstance(cell, str) else str(cell).lower()
+
+
+def _translated(text: str, how: Column) -> str | None:
     """A cell's text as the mapping reads it, before it gets a type."""
     if not text or text in how.none:
         return None
@@ -151,25 +177,12 @@ def translated(text: str, how: Column) -> str | None:
     return text or None
 
 
-def _list(cell: Cell, how: Column, field: Field) -> list[str]:
-    parts = cell if isinstance(cell, tuple) else _parts(str(cell), how.separators)
-    try:
-        items = [_text(item, PLAIN, field, None) for part in parts if (item := translated(part, how)) is not None]
-    except CellError as error:
-        raise CellError(error.reason, how.column) from None
-    if len(items) > MAX_ITEMS:
-        raise CellError(f"more than {MAX_ITEMS} parts", how.column)
-    return items
-
-
 def _parts(text: str, separators: str) -> list[str]:
     pieces = re.split(f"[{re.escape(separators)}]", text) if separators else [text]
     return list(dict.fromkeys(part for piece in pieces if (part := piece.strip())))
 
 
-def _text(text: str, how: Column, field: Field, zone: tzinfo | None) -> str:  # noqa: ARG001 — one shape for all parsers
-    if how.separators:
-        text = "、".join(sorted(_parts(text, how.separators)))
+def _printable(text: str, field: Field) -> str:
     if UNPRINTABLE.search(text):
         raise CellError("a character that is no text (a control character)")
     if len(text) > field.longest:
@@ -177,59 +190,63 @@ def _text(text: str, how: Column, field: Field, zone: tzinfo | None) -> str:  # 
     return text
 
 
-def _symbol(text: str, how: Column, field: Field, zone: tzinfo | None) -> str:  # noqa: ARG001
-    if text not in field.symbols:
-        raise CellError(f"none of the field's words ({', '.join(field.symbols)}): a value table is missing it")
+def _text(text: str, into: Target) -> str:
+    separators = into.how.separators
+    return _printable("、".join(sorted(_parts(text, separators))) if separators else text, into.field)
+
+
+def _symbol(text: str, into: Target) -> str:
+    if text not in into.field.symbols:
+        raise CellError(f"none of the field's words ({', '.join(into.field.symbols)}); a value table can lead to them")
     return text
 
 
-def _whole(text: str, how: Column, field: Field, zone: tzinfo | None) -> int:  # noqa: ARG001
+def _whole(text: str, into: Target) -> int:
     if not WHOLE.fullmatch(text):
         raise CellError("not a whole number")
-    number, bits = int(text), BITS[field.kind]
+    number, bits = int(text), BITS[into.field.kind]
     if not -(2**bits) <= number < 2**bits:
         raise CellError(f"a whole number beyond {bits + 1} bits")
     return number
 
 
-def _decimal(text: str, how: Column, field: Field, zone: tzinfo | None) -> Decimal:  # noqa: ARG001
+def _decimal(text: str, into: Target) -> Decimal:
     if not NUMBER.fullmatch(text):
         raise CellError("not a number")
-    number = Decimal(text)
-    try:
-        fitted = number.quantize(Decimal(1).scaleb(-field.scale), rounding=ROUND_HALF_UP)
-    except InvalidOperation:
-        raise CellError(f"more than {field.precision} digits") from None
-    if fitted != number and not how.round:
-        raise CellError(f"more than {field.scale} decimals")
-    if fitted.adjusted() + 1 > field.precision - field.scale:
-        raise CellError(f"more than {field.precision} digits")
+    number, precision, scale = Decimal(text), into.field.precision, into.field.scale
+    if number and number.adjusted() + 1 > precision - scale:
+        raise CellError(f"more than {precision - scale} digits before the point")
+    with localcontext(prec=200):  # as many as NUMBER lets through
+        fitted = number.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP)
+    if fitted != number and not into.how.round:
+        raise CellError(f"more than {scale} decimals")
+    if fitted.adjusted() + 1 > precision - scale > 0:
+        raise CellError(f"more than {precision - scale} digits before the point")
     return fitted
 
 
-def _boolean(text: str, how: Column, field: Field, zone: tzinfo | None) -> bool:  # noqa: ARG001
+def _boolean(text: str, into: Target) -> bool:
     if text not in ("true", "false"):
-        raise CellError("neither true nor false")
+        raise CellError(f"{into.field.name} is either true or false")
     return text == "true"
 
 
-def _moment(text: str, how: Column, field: Field, zone: tzinfo | None) -> datetime:
-    moment = _parsed(text, how)
+def _moment(text: str, into: Target) -> datetime:
+    moment = _parsed(text, into.how)
     if moment.tzinfo is None:
-        if zone is None:
-            raise CellError("a time without a zone: give the mapping's zone")
-        moment = moment.replace(tzinfo=zone)
+        if into.zone is None:
+            raise CellError("a time without a zone; the mapping's zone is that of such times")
+        moment = moment.replace(tzinfo=into.zone)
     try:
-        moment.timestamp()
+        return moment.astimezone(UTC)
     except OverflowError:
         raise CellError("a date out of range") from None
-    return moment
 
 
-def _date(text: str, how: Column, field: Field, zone: tzinfo | None) -> date:  # noqa: ARG001
-    moment = _parsed(text, how)
+def _date(text: str, into: Target) -> date:
+    moment = _parsed(text, into.how)
     try:
-        return moment.astimezone(zone).date() if moment.tzinfo and zone else moment.date()
+        return moment.astimezone(into.zone).date() if moment.tzinfo and into.zone else moment.date()
     except OverflowError:
         raise CellError("a date out of range") from None
 
@@ -237,14 +254,21 @@ def _date(text: str, how: Column, field: Field, zone: tzinfo | None) -> date:  #
 def _parsed(text: str, how: Column) -> datetime:
     for form in how.formats:
         try:
-            return datetime.fromisoformat(text) if form == ISO else datetime.strptime(text, form)  # noqa: DTZ007 — the zone comes next
+            if form == ISO:
+                return datetime.fromisoformat(text)
+            return datetime.strptime(text, form)  # noqa: DTZ007 - its zone comes next
         except ValueError:
             continue
     raise CellError(f"no date of the form {' or '.join(how.formats)}")
 
 
-PLAIN = Column(column="")
-PARSERS: dict[str, Callable[[str, Column, Field, tzinfo | None], Any]] = {
-    "string": _text, "enum": _symbol, "int": _whole, "long": _whole, "boolean": _boolean, "decimal": _decimal,
-    "date": _date, "timestamp-millis": _moment,
-}  # fmt: skip
+PARSERS: dict[str, Callable[[str, Target], Any]] = {
+    "string": _text,
+    "enum": _symbol,
+    "int": _whole,
+    "long": _whole,
+    "boolean": _boolean,
+    "decimal": _decimal,
+    "date": _date,
+    "timestamp-millis": _moment,
+}

@@ -5,12 +5,11 @@ Scalars of the YAML stay the texts they are: a code keeps its zeros, `NO` is no 
 
 from __future__ import annotations
 
-import codecs
 from collections.abc import Iterator, Sequence
-from datetime import date, datetime, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 from zoneinfo import ZoneInfo
 
 import yaml
@@ -27,6 +26,7 @@ FILL_IN = "___"
 HISTORICAL = "historical"
 
 Loc = tuple[str | int, ...]
+Known = dict[str, cells.Field]
 
 
 class Part(BaseModel):
@@ -44,12 +44,14 @@ class Condition(Part):
         return (self.among is None or text in self.among) and (self.unless is None or text not in self.unless)
 
 
-def _condition(given: Any) -> Any:
-    return given if isinstance(given, dict) else {"in": [given] if isinstance(given, str) else given}
-
-
 def _listed(given: Any) -> Any:
     return [given] if isinstance(given, str) else given
+
+
+def _condition(given: Any) -> Any:
+    if isinstance(given, dict):
+        return {name: _listed(texts) for name, texts in cast("dict[str, Any]", given).items()}
+    return {"in": _listed(given)}
 
 
 When = dict[str, Annotated[Condition, BeforeValidator(_condition)]]
@@ -87,10 +89,10 @@ class Subject(Part):
 
 
 class Mapping(Part):
-    """See the files in `mappings/`. Column names are the file's, their whitespace collapsed; in JSON `a.b` reaches into a.
+    """See the files in `mappings/`. Columns go by the file's names, whitespace collapsed; in JSON `a.b` reaches into a.
 
-    `complete`: the file holds all there is, so a row that is no longer in it ended (`gone`). `since`: facts dated before
-    it are for the record only. `finished`: so is what is finished already. `order`: date columns to sort the rows by.
+    `complete`: the file holds all there is, so a row no longer in it has ended (`gone`). `since`: facts dated before it
+    are for the record only. `finished`: so is what is finished already. `order`: date columns to sort the rows by.
     """
 
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=50)
@@ -120,7 +122,7 @@ class Mapping(Part):
     @cached_property
     def begins(self) -> datetime | None:
         """The first moment that is not history."""
-        return datetime(self.since.year, self.since.month, self.since.day, tzinfo=self.zoneinfo or ZoneInfo("UTC")) if self.since else None
+        return datetime.combine(self.since, time.min, self.zoneinfo or UTC) if self.since else None
 
     @cached_property
     def mapped(self) -> tuple[str, ...]:
@@ -158,13 +160,16 @@ def load(path: Path, catalog: Catalog) -> Mapping:
             mapping = Mapping.model_validate(content)
             wrong = list(_rules(mapping, catalog))
     except ValidationError as error:
-        wrong = [(fault["loc"], UNKNOWN if fault["type"] == "extra_forbidden" else fault["msg"]) for fault in error.errors(include_input=False)]
+        wrong = list(_misshapen(error))
     if wrong or mapping is None:
-        raise UsageError("\n".join(f"{path}:{_line(node, loc)}: {'.'.join(map(str, loc))}: {sentence}" for loc, sentence in wrong))
+        lines = [f"{path}:{_line(node, loc)}: {'.'.join(map(str, loc))}: {sentence}" for loc, sentence in wrong]
+        raise UsageError("\n".join(lines))
     return mapping
 
 
-UNKNOWN = "no such key in a mapping"
+def _misshapen(error: ValidationError) -> Iterator[tuple[Loc, str]]:
+    for fault in error.errors(include_input=False, include_url=False):
+        yield fault["loc"], "no such key in a mapping" if fault["type"] == "extra_forbidden" else fault["msg"]
 
 
 def _unfinished(node: yaml.Node, above: Loc) -> Iterator[tuple[Loc, str]]:
@@ -188,7 +193,7 @@ def _line(node: yaml.Node, loc: Loc) -> int:
     line = node.start_mark.line + 1
     for step in loc:
         if isinstance(node, yaml.MappingNode):
-            pair = next(((key, value) for key, value in node.value if key.value == step), None)
+            pair = next(((key, value) for key, value in reversed(node.value) if key.value == step), None)
             if pair is None:
                 break
             line, node = pair[0].start_mark.line + 1, pair[1]
@@ -200,7 +205,9 @@ def _line(node: yaml.Node, loc: Loc) -> int:
 
 # -- the rules ---------------------------------------------------------------------------------------------------------
 def _rules(mapping: Mapping, catalog: Catalog) -> Iterator[tuple[Loc, str]]:
-    yield from _of_file(mapping)
+    if wrong := list(_of_file(mapping)):
+        yield from wrong
+        return
     spec = catalog.topics.get(mapping.type)
     if spec is None:
         yield ("type",), "no such event type in the catalogue; `jietong topics` lists them"
@@ -211,23 +218,24 @@ def _rules(mapping: Mapping, catalog: Catalog) -> Iterator[tuple[Loc, str]]:
     if kind not in spec.subject:
         yield ("subject",), f"{mapping.type} is about {' or '.join(spec.subject)}"
     known = cells.fields(catalog.schemas[mapping.type][-1].definition)
-    yield from _of_fields((), mapping.columns, mapping.constants, known, mapping)
+    yield from _of_fields((), mapping, known, mapping)
     facts: list[tuple[Loc, Fact]] = [(("facts", n), fact) for n, fact in enumerate(mapping.facts)]
     for at, fact in (*facts, *([(("gone",), mapping.gone)] if mapping.gone else [])):
-        yield from _of_fields(at, fact.columns, fact.constants, known, mapping)
+        yield from _of_fields(at, fact, known, mapping)
         given = {*mapping.columns, *mapping.constants, *fact.columns, *fact.constants, HISTORICAL}
-        for name, field in known.items():
-            if field.required and name not in given and ("." not in name or any(g.startswith(f"{name.split('.')[0]}.") for g in given)):
-                yield at, f"nothing gives the required field {name}: add it to columns or constants"
+        records = {name.partition(".")[0] for name in given if "." in name} | {""}
+        for name in [name for name, field in known.items() if field.required and name not in given]:
+            if name.rpartition(".")[0] in records:
+                yield at, f"nothing gives the required field {name}; add it to columns or constants"
 
 
 def _of_file(mapping: Mapping) -> Iterator[tuple[Loc, str]]:
     try:
         mapping.zoneinfo  # noqa: B018 — whether it exists
-    except (ValueError, OSError):
+    except (KeyError, ValueError, OSError):
         yield ("zone",), "no such time zone; Asia/Shanghai is one"
     try:
-        codecs.lookup(mapping.encoding)
+        "".encode(mapping.encoding)
     except LookupError:
         yield ("encoding",), "no such encoding; utf-8-sig and gb18030 are some"
     if mapping.subject.given is None and mapping.subject.model_fields_set:
@@ -238,23 +246,16 @@ def _of_file(mapping: Mapping) -> Iterator[tuple[Loc, str]]:
         yield ("format",), "rows and header are for json"
 
 
-def _of_fields(at: Loc, columns: dict[str, cells.Column], constants: Constants, known: dict[str, cells.Field], mapping: Mapping) -> Iterator[tuple[Loc, str]]:
-    for part, names in (("columns", columns), ("constants", constants)):
-        for name in names:
-            if fault := _of_name(name, known):
-                yield (*at, part, name), fault
-    for name, how in columns.items():
-        if name in known and (fault := _of_column(how, known[name], mapping)):
+def _of_fields(at: Loc, part: Fact | Mapping, known: Known, mapping: Mapping) -> Iterator[tuple[Loc, str]]:
+    for name, how in part.columns.items():
+        if fault := _of_name(name, known) or _of_column(how, known[name], mapping):
             yield (*at, "columns", name), fault
-    for name, given in constants.items():
-        try:
-            if name in known and known[name].kind in (*cells.PARSERS, "array"):
-                cells.constant(given, known[name], mapping.zoneinfo)
-        except CellError as error:
-            yield (*at, "constants", name), error.reason
+    for name, given in part.constants.items():
+        if fault := _of_name(name, known) or _of_constant(given, known[name], mapping):
+            yield (*at, "constants", name), fault
 
 
-def _of_name(name: str, known: dict[str, cells.Field]) -> str | None:
+def _of_name(name: str, known: Known) -> str | None:
     if name not in known:
         return f"no such field of the event; there are {', '.join(known)}"
     if name == HISTORICAL:
@@ -267,6 +268,14 @@ def _of_name(name: str, known: dict[str, cells.Field]) -> str | None:
 def _of_column(how: cells.Column, field: cells.Field, mapping: Mapping) -> str | None:
     if field.kind == "boolean" and not how.values and mapping.format == "csv":
         return "a yes or no needs a value table, as values: {Y: true, N: false}"
-    words: Sequence[str] = field.symbols if field.kind == "enum" else ("true", "false") if field.kind == "boolean" else ()
+    words = field.symbols if field.kind == "enum" else ("true", "false") if field.kind == "boolean" else ()
     wrong = [word for word in how.values.values() if words and word and word not in words]
     return f"the value table leads to {wrong[0]}, which is none of {', '.join(words)}" if wrong else None
+
+
+def _of_constant(given: str | Sequence[str], field: cells.Field, mapping: Mapping) -> str | None:
+    try:
+        cells.Target(field, cells.Column(column=""), mapping.zoneinfo).constant(given)
+    except CellError as error:
+        return error.reason
+    return None

@@ -7,9 +7,8 @@ import csv
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TextIO, cast
 
 from jietong.errors import UsageError
 from jietong.feed.cells import Cell, CellError
@@ -29,14 +28,14 @@ class Row:
 
 
 def rows(path: Path, mapping: Mapping) -> Iterator[Row]:
-    """The rows of a file. Raises UsageError if it is missing, unreadable, in another encoding or format, or lacks a column."""
+    """Raises UsageError if the file is missing, unreadable, in another encoding or format, or lacks a mapped column."""
     try:
         yield from _json_rows(path, mapping) if mapping.format == "json" else _csv_rows(path, mapping)
     except OSError as error:
         raise UsageError(f"{path}: cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         at = broken_at(path, mapping.encoding)
-        raise UsageError(f"{path}: not in {mapping.encoding}: byte {at} is not; set the mapping's encoding (gb18030, utf-8-sig, …)") from error
+        raise UsageError(f"{path}: byte {at} is not {mapping.encoding}; set the mapping's encoding") from error
 
 
 def broken_at(path: Path, encoding: str) -> int:
@@ -44,12 +43,11 @@ def broken_at(path: Path, encoding: str) -> int:
     decoder, done = codecs.getincrementaldecoder(encoding)(), 0
     with path.open("rb") as stream:
         while chunk := stream.read(64 * 1024):
-            kept = len(decoder.getstate()[0])
+            done += len(chunk)
             try:
                 decoder.decode(chunk)
-            except UnicodeDecodeError as error:
-                return done - kept + error.start
-            done += len(chunk)
+            except UnicodeDecodeError as error:  # what it was decoding ends with the chunk, and may begin before it
+                return done - len(error.object) + error.start
     return done - len(decoder.getstate()[0])
 
 
@@ -58,11 +56,11 @@ def collapsed(text: str) -> str:
     return " ".join(text.split())
 
 
-# -- CSV -----------------------------------------------------------------------------------------------------------------
+# -- CSV -------------------------------------------------------------------------------------------------------------
 def _csv_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
-    with path.open("rb") as raw:
-        found = records(path, TextIOWrapper(raw, mapping.encoding, newline=""), mapping.delimiter)
-        header = [collapsed(name) for name in next(found, [])]
+    with path.open(encoding=mapping.encoding, newline="") as stream:
+        found = records(path, stream, mapping.delimiter)
+        header = [collapsed(name) for name in next(found, list[str]())]
         if not header:
             raise UsageError(f"{path}: empty: a first line with the columns' names is expected")
         _present(path, mapping, header)
@@ -76,7 +74,7 @@ def _csv_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
                 yield Row(number, {name: collapsed(record[at]) for name, at in places})
 
 
-def records(path: Path, stream: TextIOWrapper, delimiter: str) -> Iterator[list[str]]:
+def records(path: Path, stream: TextIO, delimiter: str) -> Iterator[list[str]]:
     """The records of a CSV. Raises UsageError at a line or field too long, and at what is no CSV."""
     lines, previous = _Lines(path, stream), csv.field_size_limit(MAX_FIELD)
     try:
@@ -85,7 +83,8 @@ def records(path: Path, stream: TextIOWrapper, delimiter: str) -> Iterator[list[
                 raise UsageError(f"{path}: line {lines.number}: more than {MAX_COLUMNS} columns")
             yield record
     except csv.Error as error:
-        raise UsageError(f"{path}: line {lines.number}: not CSV: {error}; is a quote left open, or the delimiter another one?") from error
+        hint = "is a quote left open, or the delimiter another one?"
+        raise UsageError(f"{path}: line {lines.number}: not CSV: {error}; {hint}") from error
     finally:
         csv.field_size_limit(previous)
 
@@ -93,18 +92,18 @@ def records(path: Path, stream: TextIOWrapper, delimiter: str) -> Iterator[list[
 class _Lines:
     """A file's lines, none longer than MAX_LINE; `number` is the last one's, from 1."""
 
-    def __init__(self, path: Path, stream: TextIOWrapper) -> None:
+    def __init__(self, path: Path, stream: TextIO) -> None:
         self.path, self.stream, self.number = path, stream, 0
 
     def __iter__(self) -> Iterator[str]:
         while line := self.stream.readline(MAX_LINE + 1):
             self.number += 1
             if len(line) > MAX_LINE:
-                raise UsageError(f"{self.path}: line {self.number}: longer than {MAX_LINE} characters; this is no table")
+                raise UsageError(f"{self.path}: line {self.number}: longer than {MAX_LINE} characters")
             yield line
 
 
-# -- JSON ----------------------------------------------------------------------------------------------------------------
+# -- JSON ------------------------------------------------------------------------------------------------------------
 def _json_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
     content = document(path, mapping.encoding)
     found = _at(path, content, mapping.rows, "rows")
@@ -118,7 +117,7 @@ def _json_rows(path: Path, mapping: Mapping) -> Iterator[Row]:
 
 
 def document(path: Path, encoding: str) -> Any:
-    """A JSON file, its numbers as the texts they are. Raises UsageError if it is none, or too large; UnicodeDecodeError."""
+    """A JSON file, numbers as the texts they are. Raises UsageError if it is none or too large, UnicodeDecodeError."""
     if path.stat().st_size > MAX_JSON:
         raise UsageError(f"{path}: over {MAX_JSON} bytes; a JSON file is read whole, so bring larger ones as CSV")
     text = path.read_text(encoding)
@@ -185,6 +184,7 @@ def _reach(content: Any, place: str, missing: Any = None) -> Any:
 
 def _present(path: Path, mapping: Mapping, header: Sequence[str]) -> None:
     if missing := [name for name in mapping.mapped if name not in header]:
-        raise UsageError(f"{path}: no column {', '.join(missing)}, which the mapping reads; the file's encoding, delimiter or columns are others")
+        hint = "is its encoding, delimiter or header another one?"
+        raise UsageError(f"{path}: no column {', '.join(missing)}, which the mapping reads; {hint}")
     if twice := [name for name in mapping.mapped if header.count(name) > 1]:
         raise UsageError(f"{path}: the column {', '.join(twice)} stands there twice; rename one")

@@ -5,15 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, replace
+from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from jietong.catalog import Catalog
 from jietong.event import Draft
 from jietong.feed import cells, reader
-from jietong.feed.cells import Cell, CellError
+from jietong.feed.cells import Cell, CellError, Column, Target
 from jietong.feed.mapping import HISTORICAL, Condition, Fact, Mapping
 from jietong.feed.reader import Row
 from jietong.identifiers import CreditCode, Identifier, InvalidIdentifierError, LocalCode, ProjectCode, UnitCode
@@ -26,11 +26,17 @@ NAMELESS = "#"
 
 @dataclass(frozen=True, slots=True, order=True)
 class Reject:
-    """A row that stayed out: its number in the file, the column at fault (none: the row), why. Never a value."""
+    """A row that stayed out: its number (0: the file's rows together), the column at fault (none: the row), and why.
+
+    Never a value.
+    """
 
     row: int
     column: str
     reason: str
+
+    def __str__(self) -> str:
+        return ": ".join(part for part in (f"row {self.row}" if self.row else "file", self.column, self.reason) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,23 +44,26 @@ class _Plan:
     """A fact with its fields looked up once."""
 
     fact: Fact
-    columns: Sequence[tuple[cells.Field, cells.Column]]
-    constants: Sequence[tuple[cells.Field, Any]]
+    columns: Sequence[Target]
+    constants: Sequence[tuple[str, Any]]
+    time: Target | None
 
 
 class Feed:
     """See `jietong.platform.Source`. Every read is of the whole file; `rejects` are those of the last scan.
 
-    Its drafts have no `about`: a file has no change stamp, and a cell that is set back is a new fact, not the first one
-    again. That a row is not told twice rests on its digest: of its mapped cells and of what the mapping makes of them.
+    A row's digest is of its mapped cells and of what the mapping makes of them: read otherwise by a
+    changed mapping, it is told anew.
     """
 
     def __init__(self, path: Path, mapping: Mapping, catalog: Catalog, clock: Callable[[], datetime]) -> None:
         self.path, self.mapping, self.clock = path, mapping, clock
         self.rejects: list[Reject] = []
+        self.nameless = 0
         self.numbers: dict[str, int] = {}
         fields = cells.fields(catalog.schemas[mapping.type][-1].definition)
         self._has_historical = HISTORICAL in fields
+        self._order = [cells.target("order", "date", how, mapping.zoneinfo) for how in mapping.order]
         self._facts = [_planned(fact, mapping, fields) for fact in mapping.facts]
         self._gone = [_planned(mapping.gone, mapping, fields)] if mapping.gone else []
 
@@ -64,78 +73,71 @@ class Feed:
 
     def again(self, rows: Sequence[str]) -> Iterable[Reading]:
         """None: a held row is read again with its file."""
+        del rows
         return ()
 
     def scan(self) -> Iterator[Reading]:
         """Raises UsageError if the file is not what the mapping describes."""
-        self.rejects, self.numbers = [], {}
+        self.rejects, self.nameless, self.numbers = [], 0, {}
         firsts: dict[str, tuple[int, str]] = {}
         for row in self._ordered():
             yield self._reading(row, firsts)
 
     def gone(self, row: str, memo: str | None) -> Reading:
         """What the mapping says a vanished row means, of the row as it last stood in the file."""
-        if not memo:
-            return Reading(row, "")
-        kept: dict[str, Any] = json.loads(memo)
-        last = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in kept.items()}
+        kept: dict[str, str | bool | list[str]] = json.loads(memo) if memo else {}
+        last: dict[str, Cell] = {name: tuple(cell) if isinstance(cell, list) else cell for name, cell in kept.items()}
         try:
-            return Reading(row, "", self._drafts(self._gone, last))
+            drafts = self._drafts(self._gone, last) if last else []
         except (CellError, KeyError):  # the mapping was changed since: it no longer knows what this row was
-            return Reading(row, "")
+            drafts = []
+        return Reading(row, "", [replace(draft, about=(row, "gone")) for draft in drafts])
 
-    # -- a row -----------------------------------------------------------------------------------------------------------
+    # -- a row ---------------------------------------------------------------------------------------------------------
     def _reading(self, row: Row, firsts: dict[str, tuple[int, str]]) -> Reading:
-        if row.fault:
-            return self._rejected(f"{NAMELESS}{row.number}", row, row.fault)
+        name = f"{NAMELESS}{row.number}"
         try:
-            key = self._key(row.cells)
-            content = _digest(row.cells)
-            first, same = firsts.setdefault(key, (row.number, content))
-            if same != content:
-                raise CellError(f"row {first} has this key too, with other content", self.mapping.key[0])
-        except CellError as error:
-            return self._rejected(f"{NAMELESS}{row.number}", row, error)
-        self.numbers[key] = row.number
-        try:
+            if row.fault:
+                raise row.fault
+            key = self._named(row, firsts)
+            self.numbers[key], name = row.number, key
             drafts = self._drafts(self._facts, row.cells)
         except CellError as error:
-            return self._rejected(key, row, error)
-        told = [(draft.subject, draft.data) for draft in drafts]
+            reject = Reject(row.number, error.column, error.reason)
+            self.rejects.append(reject)
+            self.nameless += name.startswith(NAMELESS)
+            return Reading(name, _digest(row.cells), reason=str(reject))
+        digest = _digest([row.cells, [(draft.subject, draft.data) for draft in drafts]])
+        drafts = [replace(draft, about=(key, digest, str(n))) for n, draft in enumerate(drafts)]
         memo = json.dumps(row.cells, ensure_ascii=False) if self.mapping.complete else None
-        return Reading(key, _digest([content, told]), drafts, memo=memo)
+        return Reading(key, digest, drafts, memo=memo)
 
-    def _rejected(self, name: str, row: Row, error: CellError) -> Reading:
-        self.rejects.append(Reject(row.number, error.column, error.reason))
-        return Reading(name, _digest(row.cells), reason=f"row {row.number}: {error.column or 'row'}: {error.reason}")
+    def _named(self, row: Row, firsts: dict[str, tuple[int, str]]) -> str:
+        """The row's key. Raises CellError if an earlier row of the file has it, with other content."""
+        key = self._key(row.cells)
+        content = _digest(row.cells)
+        first, same = firsts.setdefault(key, (row.number, content))
+        if same != content:
+            raise CellError(f"row {first} has this key too, with other content", self.mapping.key[0])
+        return key
 
     def _key(self, row: dict[str, Cell]) -> str:
-        parts = [_text(row, column) for column in self.mapping.key]
-        return "/".join(parts)
+        return "/".join(_text(row, column) for column in self.mapping.key)
 
     def _drafts(self, plans: Sequence[_Plan], row: dict[str, Cell]) -> list[Draft]:
         facts = [plan for plan in plans if _all(plan.fact.when, row)]
         return [self._draft(plan, self._subject(row), row) for plan in facts]
 
     def _draft(self, plan: _Plan, subject: str, row: dict[str, Cell]) -> Draft:
-        dated = self._time(plan.fact, row)
+        dated = _time(plan.time, row)
         data: dict[str, Any] = {}
-        for field, value in plan.constants:
-            _put(data, field.name, value)
-        for field, how in plan.columns:
-            _put(data, field.name, cells.read(row[how.column], how, field, self.mapping.zoneinfo))
+        for name, value in plan.constants:
+            _put(data, name, value)
+        for target in plan.columns:
+            _put(data, target.field.name, target.read(row[target.how.column]))
         if self._has_historical:
             data[HISTORICAL] = self._historical(plan.fact, dated, row)
         return Draft(type=self.mapping.type, subject=subject, time=dated or self.clock(), data=data)
-
-    def _time(self, fact: Fact, row: dict[str, Cell]) -> datetime | None:
-        how = fact.time
-        if how is None:
-            return None
-        if row[how.column] == "" and "" not in how.none:
-            raise CellError("no date, and none of the mapping's words for having none", how.column)
-        moment: datetime | None = cells.read(row[how.column], how, cells.TIME, self.mapping.zoneinfo)
-        return moment.astimezone(UTC) if moment else None
 
     def _historical(self, fact: Fact, dated: datetime | None, row: dict[str, Cell]) -> bool:
         begins, finished = self.mapping.begins, self.mapping.finished
@@ -166,19 +168,32 @@ class Feed:
         return row
 
     def _place(self, row: Row) -> list[date]:
-        days = [] if row.fault else [cells.read(row.cells[how.column], how, cells.DAY, self.mapping.zoneinfo) for how in self.mapping.order]
-        return [day or date.min for day in days]
+        return [] if row.fault else [target.read(row.cells[target.how.column]) or date.min for target in self._order]
 
 
 def _planned(fact: Fact, mapping: Mapping, fields: dict[str, cells.Field]) -> _Plan:
-    """A fact's own columns and constants win over the mapping's, and its constants over the mapping's columns."""
+    """What the fact says wins over what the mapping says of all; of the mapping, columns win over constants."""
+    zone, how = mapping.zoneinfo, Column(column="")
+    columns = {
+        name: column for name, column in {**mapping.columns, **fact.columns}.items() if name not in fact.constants
+    }
     constants = {**mapping.constants, **fact.constants}
-    columns = {name: how for name, how in {**mapping.columns, **fact.columns}.items() if name not in fact.constants}
     return _Plan(
         fact,
-        [(fields[name], how) for name, how in columns.items()],
-        [(fields[name], cells.constant(given, fields[name], mapping.zoneinfo)) for name, given in constants.items()],
+        [Target(fields[name], column, zone) for name, column in columns.items()],
+        [(name, Target(fields[name], how, zone).constant(given)) for name, given in constants.items()],
+        cells.target("time", "timestamp-millis", fact.time, zone) if fact.time else None,
     )
+
+
+def _time(target: Target | None, row: dict[str, Cell]) -> datetime | None:
+    """When it happened; None where the file says that it has no date."""
+    if target is None:
+        return None
+    cell = row[target.how.column]
+    if cell == "" and "" not in target.how.none:
+        raise CellError("no date, and none of the mapping's words for having none", target.how.column)
+    return target.read(cell)
 
 
 def _all(conditions: dict[str, Condition], row: dict[str, Cell]) -> bool:
@@ -201,4 +216,4 @@ def _put(data: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _digest(content: Any) -> str:
-    return hashlib.sha256(json.dumps(content, ensure_ascii=False, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()

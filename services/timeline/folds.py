@@ -19,7 +19,7 @@ STOPPED = frozenset({
     "APPLICATION_WITHDRAWN", "NOT_ACCEPTED", "REJECTED_AT_INTAKE", "NOT_PASSED", "WITHDRAWN", "REVOKED",
 })  # fmt: skip
 """Item statuses that carry a project nowhere (国家标准 2 4 5 13 14 15)."""
-IN_FORCE = frozenset({"APPROVED", "SUSPENDED", "CONDITION_LAPSED"})
+IN_FORCE = frozenset({"APPROVED", "SUSPENDED"})
 STILL_APPROVED = frozenset({"EXTENDED", "RESUMED", "CONDITION_MET"})
 """Words about an approval that leave it as it was."""
 OF_CASE = ("operator", "utility", "business_kind", "work", "phase", "contact_within_hours")

@@ -9,7 +9,7 @@ from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, St
 
 from services.timeline.words import PATH
 
-tables = MetaData()
+timeline = MetaData()
 
 
 def _texts(*names: str) -> list[Column[str]]:
@@ -21,7 +21,7 @@ def _times(*names: str) -> list[Column[int]]:
 
 
 Table(
-    "fact", tables,
+    "fact", timeline,
     *(Column(name, Text, primary_key=True) for name in ("source", "type", "subject")),
     Column("sequence", BigInteger, primary_key=True, autoincrement=False),
     Column("id", String(36), nullable=False),
@@ -35,12 +35,12 @@ Table(
     Index("fact_thread", "project", "thread"),
 )  # fmt: skip
 Table(  # what each source says of a project as a whole
-    "told", tables,
+    "told", timeline,
     *(Column(name, Text, primary_key=True) for name in ("project", "source", "type")),
     *_texts("name", "regions", "zone", "detail"),
 )  # fmt: skip
 Table(
-    "project", tables,
+    "project", timeline,
     Column("code", Text, primary_key=True),
     *_texts("name", "regions", "zone", "status", "decision_form", "document"),
     *_times("registered_at", "decided_at"),
@@ -51,7 +51,7 @@ Table(
     Index("project_change", "change"),
 )  # fmt: skip
 Table(  # 审批事项: one item, how far it is, and what was decided
-    "item", tables,
+    "item", timeline,
     *(Column(name, Text, primary_key=True) for name in ("project", "source", "instance")),
     *_texts("work", "name", "department", "status", "kind", "part", "decision", "basis", "buildings"),
     *_texts("document", "title", "decided_on", "valid_until", "missing_due"),
@@ -61,19 +61,19 @@ Table(  # 审批事项: one item, how far it is, and what was decided
     *_times("started_at", "moved_at", "decided_at"),
 )  # fmt: skip
 Table(
-    "licence", tables,
+    "licence", timeline,
     *(Column(name, Text, primary_key=True) for name in ("project", "source", "licence")),
     *_texts("kind", "status", "issued_on", "valid_until", "scope"),
     *_times("moved_at"),
 )  # fmt: skip
 Table(
-    "registration", tables,
+    "registration", timeline,
     *(Column(name, Text, primary_key=True) for name in ("project", "source", "registration")),
     *_texts("unit", "kind", "status", "usage", "registered_on"),
     *_times("moved_at"),
 )  # fmt: skip
 Table(  # 公用接入: one case, `state` folded from what was asked and what was answered
-    "connection", tables,
+    "connection", timeline,
     *(Column(name, Text, primary_key=True) for name in ("project", "reference")),
     *_texts("operator", "utility", "business_kind", "work"),
     Column("phase", Integer),
@@ -83,4 +83,4 @@ Table(  # 公用接入: one case, `state` folded from what was asked and what wa
     *_times("triggered_at", *(f"{step.lower()}_at" for step in PATH), "moved_at"),
     Index("connection_state", "operator", "utility", "state", "project"),
 )  # fmt: skip
-Table("latest", tables, Column("name", Text, primary_key=True), Column("change", BigInteger, nullable=False))
+Table("latest", timeline, Column("name", Text, primary_key=True), Column("change", BigInteger, nullable=False))

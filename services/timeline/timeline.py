@@ -19,7 +19,7 @@ from jietong.service import Learned
 from jietong.store import Bell, Transaction
 from services.timeline import folds
 from services.timeline.folds import Fact, Values
-from services.timeline.tables import tables
+from services.timeline.tables import timeline
 
 FOLDS: Mapping[str, Callable[[list[Fact]], Values]] = {
     "investment.project.registered.v1": folds.project,
@@ -181,7 +181,7 @@ def _touch(tx: Transaction, project: str, moved: int, parts: Values) -> None:
 
 @cache
 def _put(table: str) -> str:
-    columns = tables.tables[table].columns
+    columns = timeline.tables[table].columns
     keys = [column.name for column in columns if column.primary_key]
     changed = [f"{column.name} = excluded.{column.name}" for column in columns if not column.primary_key]
     return f"{_insert(table, columns.keys())} ON CONFLICT ({', '.join(keys)}) DO UPDATE SET {', '.join(changed)}"

@@ -227,6 +227,12 @@ def record(name: str, *kinds: Any) -> dict[str, Any]:
     return {"type": "record", "name": name, "doc": "A record.", "zh": "记录", "fields": fields}
 
 
+def decisive_part() -> dict[str, Any]:
+    part = record("Part", {"type": "enum", "name": "Word", "symbols": ["UNKNOWN"]})
+    part["fields"][0]["decisive"] = True
+    return part
+
+
 TREE = record("Tree", {"type": "array", "items": "Tree"})
 
 
@@ -235,6 +241,7 @@ TREE = record("Tree", {"type": "array", "items": "Tree"})
     [
         (lambda d: d.update(name="ApprovalDecided"), "name", "name"),
         (lambda d: d.update(fields="none"), "", "avro"),
+        (lambda d: d.update(type="enum", symbols=["UNKNOWN"]), "", "avro"),
         (lambda d: add(d, {"type": "bytes", "logicalType": "decimal", "precision": 2, "scale": 4}), "", "avro"),
         (lambda d: field(d, "work").pop("doc"), "work", "doc"),
         (lambda d: field(d, "project.name").pop("zh"), "project.name", "zh"),
@@ -244,7 +251,9 @@ TREE = record("Tree", {"type": "array", "items": "Tree"})
         (lambda d: field(d, "decision")["type"]["symbols"].reverse(), "decision", "enum"),
         (lambda d: field(d, "work").pop("default"), "work", "default"),
         (lambda d: field(d, "work").update(type=["string", "null"], default=""), "work", "default"),
+        (lambda d: field(d, "work").update(type=["string", "null"]), "work", "default"),
         (lambda d: field(d, "phase").update(decisive=True), "phase", "decisive"),
+        (lambda d: add(d, decisive_part()), "extra.f0", "decisive"),
         (lambda d: field(d, "project.kind").update(decisive=True), "project.kind", "decisive"),
         (lambda d: add(d, TREE), "extra.f0", "recursive"),
         (lambda d: add(d, {"type": "long", "logicalType": "timestamp-micros"}), "extra", "type"),
@@ -292,6 +301,11 @@ def test_an_example_that_is_not_one_complete_event_is_refused_by_its_field(
 ) -> None:
     edit_example(schemas, APPROVAL, change)
     assert_refused(schemas, f"examples/{APPROVAL}.json", path, "example")
+
+
+def test_an_example_finer_than_the_wire_is_refused(schemas: Path) -> None:
+    edit_example(schemas, HEAD, lambda e: e["data"].update(at="2026-04-21T08:40:08.125001Z"))
+    assert_refused(schemas, f"examples/{HEAD}.json", "at", "example")
 
 
 # -- ids -------------------------------------------------------------------------------------------------------------
@@ -376,6 +390,11 @@ def test_words_about_a_frozen_schema_may_be_mended(frozen: Path) -> None:
 def test_a_draft_is_not_frozen(frozen: Path) -> None:
     set_key(frozen, HEAD, draft=True)
     assert_refused(frozen, f"topics/{HEAD}.yaml", "frozen", "draft")
+
+
+def test_a_topic_is_frozen_as_a_release(frozen: Path) -> None:
+    set_key(frozen, HEAD, frozen="next")
+    assert_refused(frozen, f"topics/{HEAD}.yaml", "frozen", "frozen")
 
 
 def test_a_frozen_topic_without_its_bytes_is_refused(frozen: Path) -> None:
@@ -483,6 +502,14 @@ def test_todays_example_must_mean_the_same_to_every_frozen_reader(frozen: Path) 
     evolve(frozen, APPROVAL, lambda d: field(d, "project.floor_area")["type"][1].update(scale=3))
     why = "bytes of today's example mean another value to version 1"
     assert Refusal(f"avro/{APPROVAL}.2.avsc", "project.floor_area", "golden", why) in compatibility.check(frozen)
+
+
+def test_a_new_decisive_field_that_would_park_every_earlier_event_is_refused(frozen: Path) -> None:
+    word = {"type": "enum", "name": "Word", "symbols": ["UNKNOWN", "YES"], "default": "UNKNOWN", "doc": "A word."}
+    kind = word | {"zh": {"UNKNOWN": "未知", "YES": "是"}}
+    evolve(frozen, APPROVAL, lambda d: add(d, kind, default="UNKNOWN", decisive=True))
+    edit_example(frozen, APPROVAL, lambda e: e["data"].update(extra="YES"))
+    assert [(r.file, r.rule) for r in compatibility.check(frozen)] == [(f"avro/{APPROVAL}.2.avsc", "golden")]
 
 
 VALUES = st.recursive(

@@ -27,6 +27,7 @@ from jietong.contract import Contract
 from jietong.delivery import heads, inbox
 from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
+from jietong.delivery.limits import Limit
 from jietong.delivery.outbox import COLUMNS, Outbox, envelope_of
 from jietong.delivery.relay import Relay
 from jietong.delivery.tables import delivery
@@ -49,6 +50,7 @@ PARTITIONS = {"approval": 2, "project": 1, "request": 2}
 TOPICS = {**PARTITIONS, RESEND: 1, HEADS: 1}
 RELAY_POINTS = ["relay.after_head", "relay.before_send", "relay.after_ack", "relay.before_mark_commit", "relay.after_mark"]
 CONSUMER_POINTS = ["consumer.before_batch", "consumer.before_commit", "consumer.after_commit"]
+NO_LIMIT = Limit(in_a_row=10**9, least=10**9)  # it has tests of its own
 EPOCH = 1_700_000_000_000
 SEEN: defaultdict[str, int] = defaultdict(int)
 
@@ -222,7 +224,7 @@ class World(RuleBasedStateMachine):
     def step(self, name: str, do: Callable[[Consumer], object]) -> None:
         try:
             if name not in self.consumers:
-                made = Consumer(self.services[name], self.stores[name], self.log, self.outboxes[name], batch=4)
+                made = Consumer(self.services[name], self.stores[name], self.log, self.outboxes[name], NO_LIMIT, batch=4)
                 made.start()
                 self.consumers[name] = made
             do(self.consumers[name])
@@ -241,7 +243,7 @@ class World(RuleBasedStateMachine):
     def zombie(self, name: str) -> None:
         """Two copies polled the same; the second must be fenced, and have done nothing."""
         self.step(name, lambda consumer: None)
-        twin = Consumer(self.services[name], self.stores[name], self.log, self.outboxes[name], batch=4)
+        twin = Consumer(self.services[name], self.stores[name], self.log, self.outboxes[name], NO_LIMIT, batch=4)
         twin._living = True
         twin.start()
         moved: list[int] = []

@@ -120,6 +120,7 @@ BAD = [
     (OPERATORS, "utility: WATER", "utility: WATTER", "operators.jm-water.utility", "word"),
     (OPERATORS, "utility: WATER", "utilty: WATER", "operators.jm-water.utilty", "unknown-key"),
     (OPERATORS, "  jm-drainage:", "  jm-water:", "operators.jm-water", "duplicate"),
+    (OPERATORS, "since: 2000-01-01}", "since: 2000-01-01, since: 1}", "operators.jm-water.areas.0.since", "duplicate"),
     (OPERATORS, "  jm-drainage:", "  JM_Drainage:", "operators.JM_Drainage", "operator"),
     (OPERATORS, '"440703"', '"449903"', "operators.jm-water.areas.0.division", "division"),
     (OPERATORS, '"440703"', '"440307"', "operators.jm-water.areas.0.division", "division"),

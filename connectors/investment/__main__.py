@@ -1,0 +1,18 @@
+"""Wiring: the investment platform's stand-in, and the relay of the outbox in its own database (it joined fully)."""
+
+from __future__ import annotations
+
+from connectors.investment.platform import Platform
+from connectors.investment.tables import investment
+from jietong.city import City
+from jietong.engine import Engine, Program
+
+
+def build(engine: Engine) -> tuple[Platform, Program]:
+    store = engine.store("investment", investment)
+    outbox = engine.outbox(store)
+    return Platform(store, outbox, engine.keys), Program("connectors.investment", [engine.relay(store, outbox)])
+
+
+def programs(engine: Engine, city: City) -> list[Program]:  # noqa: ARG001 — every program's `programs` has this shape
+    return [build(engine)[1]]

@@ -1,0 +1,33 @@
+"""Wiring: one program and one consumer group per operator, so that no utility waits for another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from connectors.utility.connector import REQUESTED, OperatorSink, OperatorSource
+from connectors.utility.platform import Platform
+from connectors.utility.tables import utility
+from jietong.city import City
+from jietong.engine import Engine, Program
+
+
+def build(engine: Engine, operator: str) -> tuple[Platform, Program]:
+    tables = engine.platform(operator, utility)
+    platform = Platform(tables, engine.stopping.wait)
+    store = engine.store(f"utility:{operator}")
+    outbox = engine.outbox(store)
+    sink = OperatorSink(operator, platform, lambda: datetime.now(UTC))
+    return platform, Program(f"connectors.utility {operator}", [
+        engine.pour(store.name, (REQUESTED,), lambda envelope: envelope.operator == operator, sink, store, outbox),
+        engine.draw(OperatorSource(operator, tables), store, outbox),
+        engine.relay(store, outbox),
+    ])  # fmt: skip
+
+
+def build_all(engine: Engine, city: City) -> Mapping[str, tuple[Platform, Program]]:
+    return {operator: build(engine, operator) for operator in sorted(city.operators)}
+
+
+def programs(engine: Engine, city: City) -> list[Program]:
+    return [program for _, program in build_all(engine, city).values()]

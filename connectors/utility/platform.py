@@ -1,0 +1,273 @@
+"""The stand-in for an operator's own system: it takes messages for its cases, and its people work on them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from connectors.utility.tables import CASE, PROGRESS
+from jietong.errors import RejectedError, RetriableError, UsageError
+from jietong.event import Event
+from jietong.store import Store, Transaction, placeholders
+
+ENDS = ("CONNECTED", "NOT_NEEDED", "DECLINED", "REFUSED")
+STOPPED = ("SUSPENDED", "CANCELLED")
+"""What a request may say that stops the work on a case that has not ended."""
+OPEN = ("LEAD", "CONTACTED", "ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED", "WORKS_FINISHED", "INSPECTED")
+FOLLOWS: dict[str, tuple[str, ...]] = {
+    "CONTACTED": ("LEAD",),
+    "ACCEPTED": ("LEAD", "CONTACTED"),
+    "PLAN_REPLIED": ("ACCEPTED",),
+    "CONTRACTED": ("PLAN_REPLIED",),
+    "WORKS_STARTED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
+    "WORKS_FINISHED": ("WORKS_STARTED",),
+    "INSPECTED": ("PLAN_REPLIED", "CONTRACTED", "WORKS_FINISHED"),
+    "CONNECTED": ("ACCEPTED", "INSPECTED"),  # a small user is accepted and connected; a large one inspected before
+    "NOT_NEEDED": OPEN,
+    "DECLINED": OPEN,
+    "REFUSED": OPEN,
+}
+"""Which steps each may follow."""
+OWNER = {
+    "CONTACTED": "CUSTOMER", "ACCEPTED": "UTILITY", "PLAN_REPLIED": "CUSTOMER", "CONTRACTED": "UTILITY",
+    "WORKS_STARTED": "UTILITY", "WORKS_FINISHED": "UTILITY", "INSPECTED": "UTILITY",
+}  # fmt: skip
+"""Whose time follows a step; after an end nobody's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """供应方案: how it would connect. Length in m, fee in CNY, working days until connected."""
+
+    works_external: bool
+    access_point: str | None = None
+    capacity: str | None = None
+    length_m: Decimal | None = None
+    fee: Decimal | None = None
+    days: int | None = None
+
+
+class Case(NamedTuple):
+    """A case as the operator's people see it; the fields are the columns of `case_`."""
+
+    case_id: str
+    subject: str
+    utility: str
+    business_kind: str
+    phase: int
+    work: str | None
+    status: str
+    done: str
+    asked: str
+    round: int
+    request_id: str
+    request_sequence: int
+    request_source: str
+    received_at: int
+    triggered_at: int
+    contact_within_hours: int | None
+    customer_role: str
+    demand_basis: str
+    name: str | None
+    address: str | None
+    site_regions: str
+    facts: str
+
+
+class Platform:
+    """One operator's system. Every step takes `now` (aware) and is one transaction.
+
+    Raises UsageError for a step that the case does not allow: it is not known, cancelled, suspended, or not that far.
+    """
+
+    def __init__(self, store: Store, sleep: Callable[[float], object] = time.sleep) -> None:
+        self.store, self.sleep = store, sleep
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+    def deliver(self, event: Event, now: datetime) -> None:
+        """Take one `utility.connection.requested` message: once or many times, in any order, the same effect.
+
+        Raises RejectedError for a blocked subject, RetriableError while away.
+        """
+        self._answer()
+        with self.store.transaction() as tx:
+            if _received(tx, event):
+                return
+            if tx.execute("SELECT 1 FROM blocked WHERE subject = :subject", {"subject": event.subject}).one():
+                raise RejectedError("the operator refuses this subject for now")
+            found = _find(tx, event.data["case"])
+            effect = "opened" if found is None else "stale" if _stale(found, event) else "updated"
+            if effect != "stale":
+                tx.execute(UPSERT, _row(found, event, now))
+            tx.execute(RECEIPT, {"event": str(event.id), "case": event.data["case"], "sequence": event.sequence,
+                                 "now": _millis(now), "effect": effect})  # fmt: skip
+
+    def delivered(self, event: Event) -> bool:
+        """Whether this message was taken. Raises RetriableError while away."""
+        self._answer()
+        with self.store.snapshot() as tx:
+            return _received(tx, event)
+
+    # -- what its people do ------------------------------------------------------------------------------------------
+    def cases(self, *statuses: str) -> list[Case]:
+        """The cases in these statuses (none given: in any), oldest first."""
+        named, values = placeholders("s", statuses)
+        where = f"WHERE status IN ({named})" if statuses else ""
+        with self.store.snapshot() as tx:
+            rows = tx.execute(f"SELECT {', '.join(CASE)} FROM case_ {where} ORDER BY received_at, case_id", values)
+            return [Case(*row) for row in rows.all()]
+
+    def contact(self, case: str, *, now: datetime) -> None:
+        """主动服务: the operator has called the company."""
+        self._step(case, "CONTACTED", now)
+
+    def accept(self, case: str, *, now: datetime, promised_days: int | None = None) -> None:
+        """受理: the customer has applied; the promised working days begin."""
+        self._step(case, "ACCEPTED", now, promised_days=promised_days)
+
+    def reply(self, case: str, plan: Plan, *, now: datetime) -> None:
+        """答复供应方案."""
+        columns = {"works_external": int(plan.works_external), "access_point": plan.access_point, "days": plan.days,
+                   "capacity": plan.capacity, "length_m": _text(plan.length_m), "fee": _text(plan.fee)}  # fmt: skip
+        self._step(case, "PLAN_REPLIED", now, **columns)
+
+    def contract(self, case: str, *, now: datetime) -> None:
+        self._step(case, "CONTRACTED", now)
+
+    def start_works(self, case: str, *, now: datetime) -> None:
+        self._step(case, "WORKS_STARTED", now)
+
+    def finish_works(self, case: str, *, now: datetime) -> None:
+        self._step(case, "WORKS_FINISHED", now)
+
+    def inspect(self, case: str, *, now: datetime) -> None:
+        """The customer's installation was found safe (电力供应与使用条例 24; water: the pipe it built, 供水条例 28)."""
+        self._step(case, "INSPECTED", now)
+
+    def connect(self, case: str, account: str, *, now: datetime) -> None:
+        """接通, under an account number (户号)."""
+        self._step(case, "CONNECTED", now, account=account)
+
+    def not_needed(self, case: str, *, now: datetime, reason: str | None = None) -> None:
+        """Nothing has to be done: no line lies there, or there is a supply already."""
+        self._step(case, "NOT_NEEDED", now, reason=reason)
+
+    def decline(self, case: str, reason: str, *, now: datetime) -> None:
+        """The customer does not want it."""
+        self._step(case, "DECLINED", now, reason=reason)
+
+    def refuse(self, case: str, reason: str, *, now: datetime) -> None:
+        """The operator will not do it."""
+        self._step(case, "REFUSED", now, reason=reason)
+
+    def _step(self, case: str, status: str, now: datetime, **columns: Any) -> None:
+        with self.store.transaction() as tx:
+            found = _find(tx, case)
+            if found is None:
+                raise UsageError(f"case {case}: not known to this operator")
+            if found.status in STOPPED:
+                raise UsageError(f"case {case}: its request was {found.status.lower()}; nothing may be done on it")
+            if found.done not in FOLLOWS[status]:
+                raise UsageError(f"case {case}: is {found.done}; it cannot become {status}")
+            row = {"case_id": case, "subject": found.subject, "business_kind": found.business_kind,
+                   "phase": found.phase, "work": found.work, "status": status, "at": _millis(now),
+                   "stamp": _millis(now), "answers_request": found.request_id,
+                   "answers_sequence": found.request_sequence, "segment_owner": OWNER.get(status, "UNKNOWN"),
+                   **columns}  # fmt: skip
+            tx.execute(STEP, dict.fromkeys(PROGRESS[1:]) | row)
+            folded = _folded(status, found.asked, found.demand_basis)
+            tx.execute("UPDATE case_ SET done = :done, status = :status WHERE case_id = :case",
+                       {"case": case, "done": status, "status": folded})  # fmt: skip
+
+    # -- how it fails ------------------------------------------------------------------------------------------------
+    def block(self, subject: str) -> None:
+        """Refuse every message about this subject."""
+        with self.store.transaction() as tx:
+            tx.execute("INSERT INTO blocked (subject) VALUES (:s) ON CONFLICT (subject) DO NOTHING", {"s": subject})
+
+    def unblock(self, subject: str) -> None:
+        with self.store.transaction() as tx:
+            tx.execute("DELETE FROM blocked WHERE subject = :s", {"s": subject})
+
+    def turn(self, *, away: bool = False, slow_ms: int = 0) -> None:
+        """Be away, or take so long for every message. Kept in the database: another process sees it too."""
+        with self.store.transaction() as tx:
+            for name, value in (("away", int(away)), ("slow_ms", slow_ms)):
+                tx.execute(SWITCH, {"name": name, "value": value})
+
+    def _answer(self) -> None:
+        with self.store.snapshot() as tx:
+            switches: dict[str, int] = {row[0]: row[1] for row in tx.execute("SELECT name, value FROM switch").all()}
+        if switches.get("away"):
+            raise RetriableError("the operator's system does not answer")
+        if slow := switches.get("slow_ms"):
+            self.sleep(slow / 1000)
+
+
+FIRST_ONLY = ("case_id", "received_at", "triggered_at")
+UPSERT = f"""INSERT INTO case_ ({", ".join(CASE)}) VALUES ({", ".join(f":{name}" for name in CASE)})
+ON CONFLICT (case_id) DO UPDATE SET {", ".join(f"{name} = :{name}" for name in CASE if name not in FIRST_ONLY)}"""
+RECEIPT = """INSERT INTO receipt (event_id, case_id, sequence, received_at, effect)
+VALUES (:event, :case, :sequence, :now, :effect)"""
+STEP = f"INSERT INTO progress ({', '.join(PROGRESS[1:])}) VALUES ({', '.join(f':{name}' for name in PROGRESS[1:])})"
+SWITCH = "INSERT INTO switch (name, value) VALUES (:name, :value) ON CONFLICT (name) DO UPDATE SET value = :value"
+
+
+def _received(tx: Transaction, event: Event) -> bool:
+    return tx.execute("SELECT 1 FROM receipt WHERE event_id = :id", {"id": str(event.id)}).one() is not None
+
+
+def _find(tx: Transaction, case: str) -> Case | None:
+    row = tx.execute(f"SELECT {', '.join(CASE)} FROM case_ WHERE case_id = :case", {"case": case}).one()
+    return Case(*row) if row else None
+
+
+def _stale(found: Case, event: Event) -> bool:
+    """Whether something newer was here before. Only one source's sequences can be compared."""
+    return found.request_source == event.source and event.sequence <= found.request_sequence
+
+
+def _row(found: Case | None, event: Event, now: datetime) -> dict[str, Any]:
+    data, project = event.data, event.data["project"]
+    asked, basis = data["status"], data["demand_basis"]
+    done = found.done if found else "LEAD"
+    if asked == "REQUESTED" and done in ENDS and done != "CONNECTED":
+        done = "LEAD"  # the customer asks again
+    return {
+        "case_id": data["case"], "subject": event.subject, "utility": data["utility"], "phase": data["phase"],
+        "business_kind": data["business_kind"], "work": data["work"], "done": done, "asked": asked,
+        "status": _folded(done, asked, basis), "round": data["round"], "request_id": str(event.id),
+        "request_sequence": event.sequence, "request_source": event.source, "received_at": _millis(now),
+        "triggered_at": _millis(data["triggered_at"]),
+        "contact_within_hours": data["contact_within_hours"], "customer_role": data["customer_role"],
+        "demand_basis": basis, "name": project["name"], "address": project["address"],
+        "site_regions": " ".join(data["site_regions"]), "facts": _facts(project, data["demand"]),
+    }  # fmt: skip
+
+
+def _folded(done: str, asked: str, basis: str) -> str:
+    """What holds: an end stays (what is connected is never cut by a message), a stop stops what has not ended."""
+    if done in ENDS:
+        return done
+    if asked in STOPPED:
+        return asked
+    return "DEMAND_CONFIRMED" if done in ("LEAD", "CONTACTED") and basis == "CONFIRMED" else done
+
+
+def _facts(project: Mapping[str, Any], demand: Mapping[str, Any] | None) -> str:
+    """What is known, without the sealed contact: this operator holds no key."""
+    open_ = {name: value for name, value in project.items() if value is not None and not isinstance(value, dict)}
+    return json.dumps({"project": open_, "demand": dict(demand or {})}, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def _text(value: Decimal | None) -> str | None:
+    return None if value is None else str(value)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)

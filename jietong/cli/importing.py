@@ -1,0 +1,192 @@
+"""`jietong import FILE --mapping MAP`, `jietong mapping …`: a file of others into the same path as every platform."""
+
+from __future__ import annotations
+
+import csv
+import json
+import tempfile
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from jietong import catalog, city, settings
+from jietong.adapters.sqlite import SqliteStore
+from jietong.contract import Contract, to_millis
+from jietong.delivery.draw import Draw, Drawn
+from jietong.delivery.outbox import Outbox
+from jietong.delivery.tables import delivery
+from jietong.errors import HaltError, UsageError
+from jietong.feed import mapping as mappings
+from jietong.feed.outline import outline
+from jietong.feed.source import NAMELESS, Feed, Reject
+
+CONFIRMED = {"name": "vanished-confirmed"}
+SHOWN = 20
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+mapping_app = typer.Typer(no_args_is_help=True, help="Mappings: how a file of others is read.")
+
+
+File = Annotated[Path, typer.Argument(help="A CSV or JSON file.")]
+MapName = Annotated[str, typer.Option("--mapping", help="How to read it: a file, or a name in mappings/.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
+Rejects = Annotated[Path | None, typer.Option(help="Where refused rows are listed [default: FILE.rejects.csv, here].")]
+Data = Annotated[Path | None, typer.Option("--data", help="The city's data folder.")]
+Sure = Annotated[bool, typer.Option("--sure", help="End vanished rows, however many.")]
+
+
+def import_(
+    file: File,
+    mapping: MapName,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    rejects: Rejects = None,
+    data: Data = None,
+    sure: Sure = False,
+) -> None:
+    """Bring in what is new and changed in a file. Exit code 1 if some rows were refused; the rest went in."""
+    drawn, refused = bring(file, mapping, settings.load(data=data).data, dry_run, sure)
+    listed = rejects or Path(f"{file.name}.rejects.csv")
+    if refused and not dry_run:
+        write_rejects(listed, refused)
+    if as_json:
+        print(json.dumps({**asdict(drawn), "dry_run": dry_run}))
+    else:
+        _show(drawn, refused, None if dry_run else listed)
+    raise typer.Exit(1 if refused else 0)
+
+
+def bring(
+    file: Path, mapping: str, folder: Path, dry_run: bool = False, sure: bool = False
+) -> tuple[Drawn, list[Reject]]:
+    """Read a file into its feed's outbox; a running city sends it on. Returns the numbers, and the rows refused.
+
+    Raises UsageError if file, mapping or city pack are not what they should be, or too many rows vanished at once.
+    """
+    types = catalog.load()
+    plan = mappings.load(mappings.find(mapping), types)
+    urn = f"urn:jietong:{city.load(plan.city, types).code}:feed:{plan.source}"
+    feed = Feed(file, plan, types, lambda: datetime.now(UTC))
+    with _store(folder, f"feed:{plan.source}", dry_run) as store:
+        outbox = Outbox(urn, Contract(types), lambda: to_millis(datetime.now(UTC)), store.bell)
+        with store.transaction() as tx:
+            tx.execute("DELETE FROM source_held WHERE substr(row, 1, 1) = :nameless", {"nameless": NAMELESS})
+        draw = Draw(feed, store, outbox)
+        drawn = draw.full(endings=False)
+        refused = [*feed.rejects, *_refused_by_outbox(store, feed)]
+        if plan.complete and feed.nameless:
+            refused.append(Reject(0, "", "no vanished row was ended: a refused row without its key may be one of them"))
+        elif plan.complete:
+            ended = _ended(draw, store, sure)
+            drawn.vanished, drawn.events = ended.vanished, drawn.events + ended.events
+        return drawn, sorted(refused)
+
+
+def _ended(draw: Draw, store: SqliteStore, sure: bool) -> Drawn:
+    """A second look, now that what is in the file is known: rows that are no longer there have ended."""
+    with store.transaction() as tx:
+        if sure:
+            tx.execute("INSERT INTO mark (name, value) VALUES (:name, '') ON CONFLICT DO NOTHING", CONFIRMED)
+    try:
+        return draw.full()
+    except HaltError as error:
+        raise UsageError(f"{error}; all else went in. If the file is whole, say --sure") from error
+    finally:
+        with store.transaction() as tx:
+            tx.execute("DELETE FROM mark WHERE name = :name", CONFIRMED)
+
+
+def write_rejects(path: Path, refused: Sequence[Reject]) -> None:
+    """As CSV, whole or not at all; a column's name that a spreadsheet would run is defused. Raises UsageError."""
+    part = path.with_name(path.name + ".part")
+    try:
+        with part.open("w", encoding="utf-8-sig", newline="") as stream:
+            rows = csv.writer(stream)
+            rows.writerow(("row", "column", "reason"))
+            for reject in refused:
+                defused = f"'{reject.column}" if reject.column.startswith(FORMULA) else reject.column
+                rows.writerow((reject.row, defused, reject.reason))
+        part.replace(path)
+    except OSError as error:
+        raise UsageError(f"{path}: cannot hold the refused rows: {error.strerror}; give another --rejects") from error
+
+
+@mapping_app.callback()
+def mapping_() -> None:
+    """Mappings: how a file of others is read."""
+
+
+@mapping_app.command()
+def init(
+    file: File,
+    out: Annotated[Path | None, typer.Option("--out", help="Where to write it (default: the screen).")] = None,
+) -> None:
+    """Draft a mapping from a look at a file; places to fill in are marked."""
+    text = outline(file)
+    if out is None:
+        print(text, end="")
+        return
+    try:
+        with out.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise UsageError(f"{out}: is there already; give another --out") from None
+    except OSError as error:
+        raise UsageError(f"{out}: cannot be written: {error.strerror}") from error
+    print(f"wrote {out}; fill in each {mappings.FILL_IN}")
+
+
+@contextmanager
+def _store(folder: Path, name: str, dry_run: bool) -> Generator[SqliteStore]:
+    """The feed's database; for a dry run a copy that is thrown away."""
+    path = folder / f"{name.replace(':', '-')}.db"
+    with tempfile.TemporaryDirectory() as scratch:
+        if dry_run:
+            copy = Path(scratch) / path.name
+            if path.exists():
+                _copied(path, copy)
+            path = copy
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"{folder}: cannot be the data folder: {error.strerror}; give another --data") from error
+        store = SqliteStore(path, delivery, name=name)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+def _copied(path: Path, copy: Path) -> None:
+    store = SqliteStore(path, read_only=True)
+    try:
+        store.backup(copy)
+    finally:
+        store.close()
+
+
+def _refused_by_outbox(store: SqliteStore, feed: Feed) -> Iterator[Reject]:
+    """What passed the mapping but not the event's contract."""
+    known = {reject.row for reject in feed.rejects}
+    with store.snapshot() as tx:
+        for row, reason in tx.execute("SELECT row, reason FROM source_held").all():
+            if (number := feed.numbers.get(row)) and number not in known:
+                yield Reject(number, "", reason)
+
+
+def _show(drawn: Drawn, refused: Sequence[Reject], listed: Path | None) -> None:
+    """`listed` is None where nothing is written."""
+    numbers = ", ".join(f"{name} {number}" for name, number in asdict(drawn).items())
+    print(f"{'brought in' if listed else 'would bring in'}: {numbers}")
+    for reject in refused[:SHOWN]:
+        typer.echo(str(reject), err=True)
+    if len(refused) > SHOWN:
+        typer.echo(f"… and {len(refused) - SHOWN} more", err=True)
+    if refused and listed:
+        typer.echo(f"the {len(refused)} refused rows are listed in {listed}", err=True)

@@ -1,0 +1,174 @@
+"""`jietong up`: every program of a city in this process, and the page, until told to stop."""
+
+from __future__ import annotations
+
+import importlib
+import signal
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import uvicorn
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from jietong import catalog, city
+from jietong.around import logs, metrics
+from jietong.engine import Engine, Program, Running, now_millis
+from jietong.errors import UsageError
+from jietong.event import Fate
+from jietong.settings import Settings
+
+PROGRAMS = ("connectors.investment", "connectors.engineering", "connectors.realestate", "connectors.utility", "services.hookup")
+PAGE = "services.timeline"
+LOOP_STUCK = 30.0
+"""Seconds without a step after which a movement's loop counts as stuck."""
+
+
+@dataclass(frozen=True, slots=True)
+class City:
+    """A running city: its engine, its movements, and where its page is."""
+
+    engine: Engine
+    running: Running
+    page: uvicorn.Server
+    address: str
+
+    def stop(self) -> None:
+        self.page.should_exit = True
+        self.running.stop()
+        self.engine.close()
+
+
+def open_engine(settings: Settings) -> tuple[Engine, city.City]:
+    """The engine on the settings' folder, and the city pack it runs. Raises UsageError."""
+    known = catalog.load()
+    pack = city.load(settings.city, known)
+    return Engine(settings.data, pack.code, known, log_cap=settings.log_cap), pack
+
+
+def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequence[Program]) -> City:
+    """Start these programs, the timeline and the page. Raises UsageError if the page's port is taken."""
+    sock = _listen(settings.host, settings.port)
+    timeline = wiring(PAGE)
+    login = timeline.Login("jietong", settings.password.get_secret_value()) if settings.password else None
+    page, mapping = timeline.build(engine, pack, settings.host, login)
+    running = Running(engine, [*programs, mapping, *engine.feeds()]).start()
+    server = uvicorn.Server(uvicorn.Config(_app(page, running), log_config=None, lifespan="off", timeout_graceful_shutdown=2))
+    threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="page", daemon=True).start()
+    host, port = sock.getsockname()[:2]
+    return City(engine, running, server, f"http://{host}:{port}/")
+
+
+def up(settings: Settings, say: Callable[[str], None]) -> int:
+    """Run until SIGTERM or Ctrl-C; returns the exit code: 0, or 70 if a movement ended by a bug."""
+    logs.set_up()
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: stop.set())
+    engine, pack = open_engine(settings)
+    try:
+        running = start(settings, engine, pack, [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)])
+        say(f"ready: {pack.name.zh} at {running.address}")
+        while not stop.wait(1.0) and not running.running.failed.is_set():
+            for feed in engine.feeds():
+                running.running.add(feed)
+            engine.log.trim()
+        if bug := running.running.bug():
+            logs.log().error("movement ended by a bug", kind=type(bug).__name__, error=str(bug))
+        running.stop()
+        return 70 if bug else 0
+    finally:
+        engine.close()
+
+
+def wiring(name: str) -> ModuleType:
+    """A program's `__main__`, by import name. Raises UsageError in one line if it is not there."""
+    try:
+        return importlib.import_module(f"{name}.__main__")
+    except ModuleNotFoundError as error:
+        raise UsageError(f"no program {name} here ({error.name} cannot be imported): run this beside `services/` and `connectors/`") from error
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        return socket.create_server((host, port))
+    except OSError as error:
+        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): is another city running? choose another with --port") from error
+
+
+# -- what is seen from outside --------------------------------------------------------------------------------------------
+def _app(page: Starlette, running: Running) -> Starlette:
+    exposition = metrics.exposition(lambda: observed(running))
+
+    def measured(_: Request) -> Response:
+        return Response(exposition(), media_type=metrics.CONTENT_TYPE)
+
+    def healthy(_: Request) -> Response:
+        stuck = sorted(name for name, health in running.health.items() if _stuck(health.moved, health.waiting or health.halted))
+        return PlainTextResponse("ok\n" if not stuck else f"stuck: {', '.join(stuck)}\n", 200 if not stuck else 503)
+
+    def ready(_: Request) -> Response:
+        state = readiness(running)
+        return JSONResponse(state, 200 if state["ready"] else 503)
+
+    return Starlette(routes=[Route("/metrics", measured), Route("/healthz", healthy), Route("/readyz", ready), Mount("/", page)])
+
+
+def readiness(running: Running) -> Mapping[str, Any]:
+    """Whether every movement moves, what waits for what, and each standing alarm."""
+    waiting = {h.name: h.waiting or h.halted for h in running.health.values() if h.waiting or h.halted}
+    alarms = [{"service": name, "alarm": row[0], "about": row[1], "detail": row[2]} for name, row in _alarms(running)]
+    return {"ready": not waiting, "waiting": waiting, "alarms": alarms}
+
+
+def observed(running: Running) -> Mapping[str, Iterable[metrics.Sample]]:
+    """Every metric's samples now: counters from the movements, gauges from the tables (partial indexes, cheap)."""
+    found: dict[str, list[metrics.Sample]] = {known.name: [] for known in metrics.METRICS}
+    for movement in running.movements:
+        health = running.health[movement.name]
+        found["jietong_movement_waiting"].append(([movement.name], bool(health.waiting)))
+        found["jietong_movement_halted"].append(([movement.name], bool(health.halted)))
+        if consumer := getattr(movement, "consumer", None):
+            for name, value in (("events_consumed", consumer.counts.events), ("events_duplicate", consumer.counts.duplicates),
+                                ("events_stray", consumer.counts.strays), ("batches", consumer.counts.batches)):  # fmt: skip
+                found[f"jietong_{name}_total"].append(([consumer.service.name], value))
+            found["kafka_consumergroup_lag"] += [([consumer.service.name, place.topic, str(place.partition)], lag) for place, lag in consumer.lag().items()]
+    for name, tx_rows in _tables(running):
+        found["jietong_outbox_rows"].append(([name], tx_rows["depth"]))
+        found["jietong_outbox_oldest_seconds"].append(([name], tx_rows["oldest"]))
+        found["jietong_inbox_held_events"] += [([name, fate], tx_rows[fate]) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)]
+    standing = Counter((name, row[0]) for name, row in _alarms(running))
+    found["jietong_alarms"] = [(labels, count) for labels, count in sorted(standing.items())]
+    return found
+
+
+def _tables(running: Running) -> Iterable[tuple[str, dict[str, float]]]:
+    for name, store in running.engine.stores.items():
+        if name.startswith("platform-"):
+            continue
+        with store.snapshot() as tx:
+            depth, oldest = tx.execute("SELECT count(*), min(recorded) FROM outbox WHERE sent = 0").all()[0]
+            held = dict(tx.execute("SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate").all())
+        age = (now_millis() - oldest) / 1000 if oldest else 0.0
+        yield name, {"depth": depth, "oldest": age, **{fate: held.get(fate, 0) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)}}
+
+
+def _alarms(running: Running) -> list[tuple[str, Any]]:
+    rows: list[tuple[str, Any]] = []
+    for name, store in running.engine.stores.items():
+        if not name.startswith("platform-"):
+            with store.snapshot() as tx:
+                rows += [(name, row) for row in tx.execute("SELECT name, about, detail FROM alarm ORDER BY since").all()]
+    return rows
+
+
+def _stuck(moved: float, waiting: str | None) -> bool:
+    return not waiting and moved > 0 and time.monotonic() - moved > LOOP_STUCK

@@ -1,0 +1,31 @@
+"""Wiring: the timeline on its own database, and its page."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+
+from jietong.adapters.sqlite import ThreadBell
+from jietong.city import City
+from jietong.engine import Engine, Program
+from services.timeline.guard import Login
+from services.timeline.page import app
+from services.timeline.tables import timeline
+from services.timeline.timeline import Timeline
+
+
+def build(engine: Engine, city: City, host: str, login: Login | None) -> tuple[Starlette, Program]:
+    store, bell = engine.store("timeline", timeline), ThreadBell()
+    outbox = engine.outbox(store)
+    names = {operator.id: operator.name.zh for operator in city.operators.values()}
+    page = app(store, {"zh": city.name.zh, "en": city.name.en}, clock=lambda: datetime.now(UTC), login=login, host=host, names=names, bell=bell,
+               stopping=engine.stopping.is_set)  # fmt: skip
+    return page, Program(
+        "services.timeline",
+        [engine.consume(Timeline(engine.catalog, bell), store, outbox), engine.relay(store, outbox)],
+    )
+
+
+def programs(engine: Engine, city: City) -> list[Program]:
+    return [build(engine, city, "127.0.0.1", None)[1]]

@@ -1,0 +1,1 @@
+"""A seeded city that drives the stand-in platforms: for the demo, for load and for faults."""
