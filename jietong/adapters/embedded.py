@@ -40,6 +40,10 @@ WRITE = """INSERT INTO record (topic, partition, "offset", key, value, headers, 
 VALUES (:topic, :partition, :offset, :key, :value, :headers, :timestamp)"""
 
 
+COMPACT = """DELETE FROM record WHERE topic = :topic AND partition = :partition AND key = :key AND "offset" < (SELECT max("offset")
+FROM record newest WHERE newest.topic = :topic AND newest.partition = :partition AND newest.key = :key)"""
+
+
 class Lock:
     """This process's hold on a file, by `flock`; the descriptor is kept as long as the hold."""
 
@@ -87,6 +91,7 @@ class EmbeddedLog:
 
     def __init__(self, folder: Path, topics: Mapping[str, TopicSpec], read_only: bool = False, cap: int = 4 * 1024**3) -> None:
         self._cap = cap
+        self._compacted = {spec.topic for spec in topics.values() if spec.cleanup == "compact"}
         self._lock = Lock(folder / "log.lock")
         if not read_only:
             refuse_network_mount(folder)
@@ -138,9 +143,14 @@ class EmbeddedLog:
 
     # -- its own ---------------------------------------------------------------------------------------------------------
     def refresh(self) -> None:
-        """Look at the file again: another tool may have written to it."""
+        """Look at the file again: another tool may have written to it. Never beside an append: bounds read before it and
+        kept after it would seem truncated to every reader."""
+        with self._guard:
+            self._look()
+
+    def _look(self) -> None:
         with self._store.snapshot() as tx:
-            rows = tx.execute('SELECT t.name, t.id, p.partition, p.start, p.next FROM topic t JOIN part p ON p.topic = t.name').all()
+            rows = tx.execute("SELECT t.name, t.id, p.partition, p.start, p.next FROM topic t JOIN part p ON p.topic = t.name").all()
         found: dict[str, Topic] = {}
         for name, id, partition, start, end in rows:
             known = found.setdefault(name, Topic(name, id, {}))
@@ -152,22 +162,23 @@ class EmbeddedLog:
 
     def recreate(self, name: str) -> None:
         """Delete a topic and make it anew, as an administrator might: another id, offsets from 0."""
-        with self._guard, self._store.transaction() as tx:
-            tx.execute("DELETE FROM record WHERE topic = :name", {"name": name})
-            tx.execute("UPDATE part SET start = 0, next = 0 WHERE topic = :name", {"name": name})
-            tx.execute("UPDATE topic SET id = :id WHERE name = :name", {"name": name, "id": str(uuid4())})
-        self.refresh()
+        with self._guard:
+            with self._store.transaction() as tx:
+                tx.execute("DELETE FROM record WHERE topic = :name", {"name": name})
+                tx.execute("UPDATE part SET start = 0, next = 0 WHERE topic = :name", {"name": name})
+                tx.execute("UPDATE topic SET id = :id WHERE name = :name", {"name": name, "id": str(uuid4())})
+            self._look()
 
     def trim(self) -> int:
         """Retention: forget what is older than its topic keeps, and the oldest of what is over the cap. Returns records dropped."""
         now, dropped = time.time_ns() // 1_000_000, 0
-        with self._guard, self._store.transaction() as tx:
-            for name, retention in tx.execute("SELECT name, retention FROM topic WHERE cleanup = 'delete' AND retention IS NOT NULL").all():
-                dropped += _forget(tx, name, now - retention)
-            if (over := _size(tx) - self._cap) > 0:
-                dropped += _forget_oldest(tx, over)
-        if dropped:
-            self.refresh()
+        with self._guard:
+            with self._store.transaction() as tx:
+                for name, retention in tx.execute("SELECT name, retention FROM topic WHERE cleanup = 'delete' AND retention IS NOT NULL").all():
+                    dropped += _forget(tx, name, now - retention)
+                if (over := _size(tx) - self._cap) > 0:
+                    dropped += _forget_oldest(tx, over)
+            self._look()
         self._store.checkpoint()
         return dropped
 
@@ -202,7 +213,8 @@ class EmbeddedLog:
             {**place._asdict(), "offset": n, "key": m.key, "value": m.value, "headers": headers_text(m.headers), "timestamp": now}
             for n, m in enumerate(messages, first)
         ])  # fmt: skip
-        _compact(tx, place)
+        if place.topic in self._compacted:
+            tx.execute_many(COMPACT, [{**place._asdict(), "key": m.key} for m in messages])
 
     def _grown(self, more: Mapping[Place, int]) -> None:
         for place, n in more.items():
@@ -260,12 +272,6 @@ def _record(row: Row) -> Record:
     headers: list[Any] = json.loads(row[5])
     pairs = tuple((name, value.encode("utf-8", "surrogateescape")) for name, value in headers)
     return Record(row[0], row[1], row[2], row[3], row[4], pairs, row[6])
-
-
-def _compact(tx: Transaction, place: Place) -> None:
-    tx.execute("DELETE FROM record WHERE topic = :topic AND partition = :partition AND (SELECT cleanup FROM topic WHERE name = :topic) = 'compact' "
-               'AND "offset" < (SELECT max("offset") FROM record newer WHERE newer.topic = record.topic AND newer.partition = record.partition '
-               "AND newer.key = record.key)", place._asdict())  # fmt: skip
 
 
 def _forget(tx: Transaction, topic: str, before: int) -> int:

@@ -16,6 +16,8 @@ import typer
 
 from jietong import catalog, city, settings
 from jietong.adapters.sqlite import SqliteStore
+from jietong.cli.folder import LOG, PLATFORM, opened
+from jietong.cli.options import AsJson, Data, DryRun
 from jietong.contract import Contract, to_millis
 from jietong.delivery.draw import Draw, Drawn
 from jietong.delivery.outbox import Outbox
@@ -34,10 +36,7 @@ mapping_app = typer.Typer(no_args_is_help=True, help="Mappings: how a file of ot
 
 File = Annotated[Path, typer.Argument(help="A CSV or JSON file.")]
 MapName = Annotated[str, typer.Option("--mapping", help="How to read it: a file, or a name in mappings/.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would happen, and write nothing.")]
-AsJson = Annotated[bool, typer.Option("--json", help="One JSON object instead of lines.")]
 Rejects = Annotated[Path | None, typer.Option(help="Where refused rows are listed [default: FILE.rejects.csv, here].")]
-Data = Annotated[Path | None, typer.Option("--data", help="The city's data folder.")]
 Sure = Annotated[bool, typer.Option("--sure", help="End vanished rows, however many.")]
 
 
@@ -72,6 +71,7 @@ def bring(
     types = catalog.load()
     plan = mappings.load(mappings.find(mapping), types)
     urn = f"urn:jietong:{city.load(plan.city, types).code}:feed:{plan.source}"
+    _of_one_city(folder, urn)
     feed = Feed(file, plan, types, lambda: datetime.now(UTC))
     with _store(folder, f"feed:{plan.source}", dry_run) as store:
         outbox = Outbox(urn, Contract(types), lambda: to_millis(datetime.now(UTC)), store.bell)
@@ -163,8 +163,26 @@ def _store(folder: Path, name: str, dry_run: bool) -> Generator[SqliteStore]:
             store.close()
 
 
+def _of_one_city(folder: Path, urn: str) -> None:
+    """One folder is one city: its programs would not send on what another city's feed says."""
+    for file in sorted(folder.glob("*.db")):
+        if file.stem == LOG or file.stem.startswith(PLATFORM):
+            continue
+        store = opened(file)
+        try:
+            with store.snapshot() as tx:
+                found = tx.execute("SELECT source FROM total LIMIT 1").one()
+        finally:
+            store.close()
+        if found and found[0].split(":")[2] != urn.split(":")[2]:
+            city_here = found[0].split(":")[2]
+            raise UsageError(
+                f"{folder}: holds the city {city_here}, the mapping's is {urn.split(':')[2]}; give another --data"
+            )
+
+
 def _copied(path: Path, copy: Path) -> None:
-    store = SqliteStore(path, read_only=True)
+    store = opened(path)
     try:
         store.backup(copy)
     finally:

@@ -12,6 +12,7 @@ from jietong import failpoint
 from jietong.broker import Broker, Record
 from jietong.delivery import inbox
 from jietong.delivery.consumer import Consumer, Work, forget_retry
+from jietong.delivery.inbox import Accepted
 from jietong.delivery.outbox import Outbox
 from jietong.errors import Fault
 from jietong.event import HELD, Draft, Envelope, Event, Fate, Key, Stream
@@ -61,12 +62,26 @@ class Pour(Consumer):
     def _process(self, records: Sequence[Record]) -> None:
         def work(tx: Transaction, work: Work) -> None:
             got = self._take(tx, work, records)
+            owed.clear()
+            owed.update(stream for stream in sorted(got.standing) if self._skim(tx, work, stream, got))
             inbox.stand(tx, got.standing.items())
-            self._owed |= got.standing.keys()
 
+        owed: set[Stream] = set()
         self._judged(work)
+        self._owed |= owed
         self._moved(records)
         self._pour()
+
+    def _skim(self, tx: Transaction, work: Work, stream: Stream, got: Accepted) -> bool:
+        """Settle what stands at last + 1 and is not for us; whether something for us comes next."""
+        at, fresh = got.standing[stream], got.fresh.get(stream, {})
+        while envelope := inbox.turn(tx, stream, at, fresh):
+            if envelope.void or self.wanted(envelope):
+                return True
+            work.windows[stream.type].note(invalid=False)
+            work.settled.append((envelope.key, Fate.FILTERED))
+            at.last += 1
+        return False
 
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         self._owed |= set(streams)
@@ -95,10 +110,13 @@ class Pour(Consumer):
 
     def _sending(self, envelopes: Sequence[Envelope]) -> set[str]:
         """Note what is about to leave; returns the ids that were under way when a process before us ended."""
+        now = self.clock()
+        leaving = [{"id": str(e.id), "now": now} for e in envelopes if not e.void and self.wanted(e)]
+        if not leaving:
+            return set()
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT id FROM effect WHERE outcome = 'sending'").all()
-            tx.execute_many("INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING",
-                            [{"id": str(e.id), "now": self.clock()} for e in envelopes if not e.void and self.wanted(e)])  # fmt: skip
+            tx.execute_many("INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING", leaving)
         return {row[0] for row in rows}
 
     def _one(self, envelope: Envelope, asked: bool) -> Fault | Fate:

@@ -214,13 +214,11 @@ def _decimal(text: str, into: Target) -> Decimal:
     if not NUMBER.fullmatch(text):
         raise CellError("not a number")
     number, precision, scale = Decimal(text), into.field.precision, into.field.scale
-    if number and number.adjusted() + 1 > precision - scale:
-        raise CellError(f"more than {precision - scale} digits before the point")
     with localcontext(prec=200):  # as many as NUMBER lets through
         fitted = number.quantize(Decimal(1).scaleb(-scale), rounding=ROUND_HALF_UP)
     if fitted != number and not into.how.round:
         raise CellError(f"more than {scale} decimals")
-    if fitted.adjusted() + 1 > precision - scale > 0:
+    if fitted.adjusted() >= precision - scale:
         raise CellError(f"more than {precision - scale} digits before the point")
     return fitted
 

@@ -50,24 +50,34 @@ class Live:
         """The body of one response: what moved after a change number, of all projects or of one, until it is closed."""
         async with self._listening():
             yield b"retry: 2000\n: open\n\n"
-            while not (self._stopping() or self._watch is None or self._watch.done()):
-                moved = self._moved
-                if self._change not in (-1, after):
-                    news = await self._ask(after, code)
-                    after = news.change
-                    if news.codes is None or news.codes:
-                        yield _event(news)
-                    continue
+            while self._watch and not self._watch.done():
                 try:
-                    async with asyncio.timeout(BEAT):
-                        await moved.wait()
-                except TimeoutError:
+                    news = await self._ask(after, code)
+                except RetriableError:
+                    return  # the page comes back with the last number it has seen
+                if news.codes is None or news.codes:
+                    yield _event(news)
+                after = news.change
+                while not await self._beyond(after):
                     yield b": beat\n\n"
+
+    async def _beyond(self, after: int) -> bool:
+        """Wait for a newer change; False if there was none for a beat, True also when the watch is over."""
+        moved = self._moved
+        if self._change > after:
+            return True
+        try:
+            async with asyncio.timeout(BEAT):
+                await moved.wait()
+        except TimeoutError:
+            return False
+        return True
 
     @asynccontextmanager
     async def _listening(self) -> AsyncGenerator[None]:
         self._listeners += 1
-        if self._watch is None or self._watch.done():
+        if self._watch is None:
+            self._moved = asyncio.Event()
             self._watch = asyncio.create_task(self._watching())
         try:
             yield
@@ -75,7 +85,7 @@ class Live:
             self._listeners -= 1
             if not self._listeners:
                 self._watch.cancel()
-                self._change = -1
+                self._watch, self._change = None, -1
 
     async def _watching(self) -> None:
         try:

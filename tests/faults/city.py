@@ -3,7 +3,7 @@
 Real platforms, connectors and services of 江门 with some of its operators, and a reader that writes down what it took.
 It prints `ready`, works through a seeded workload, telling `history.ndjson` before and after every operation, prints
 `worked`, and runs until a line on its standard input says `stop`; other lines are `away OPERATOR`, `back OPERATOR`,
-`slow OPERATOR MILLISECONDS`. Exit code 2 for what a person must mend, 70 after an error that no rule covers.
+`slow OPERATOR MILLISECONDS`, `work OPERATIONS`. Exit code 2: a person must mend it; 70: a bug.
 """
 
 from __future__ import annotations
@@ -136,7 +136,8 @@ class Workload:
         )
         self.random.choice(kinds)()
 
-    def register(self, title: str | None = None) -> str | None:
+    def register(self, title: str | None = None) -> None:
+        self.count += bool(title)
         told = Application(
             name=title or f"项目 {self.count}",
             site_regions=("440703",),
@@ -146,7 +147,6 @@ class Workload:
         made: list[str] = []
         self._command([], lambda op, now: made.append(self.city.investment.register(told, now=now, command=op)))
         self.projects += made
-        return made[0] if made else None
 
     def decide(self) -> None:
         if not (open_ := [code for code in self.projects if code not in self.decided]):
@@ -239,7 +239,7 @@ class Workload:
     def _has_works(self, code: str) -> bool:
         return bool(self._rows("platform-engineering", f"SELECT 1 FROM {PROJECT} WHERE XMDM = :code", {"code": code}))
 
-    def _rows(self, store: str, sql: str, parameters: Mapping[str, Any] = {}) -> list[Any]:  # noqa: B006 — never changed
+    def _rows(self, store: str, sql: str, parameters: Mapping[str, Any] = {}) -> list[Any]:
         with self.city.engine.stores[store].snapshot() as tx:
             return tx.execute(sql, parameters).all()
 
@@ -260,7 +260,7 @@ def _listening() -> SimpleQueue[list[str]]:
     return heard
 
 
-def _obey(made: City, heard: SimpleQueue[list[str]], seconds: float) -> bool:
+def _obey(made: City, work: Workload, heard: SimpleQueue[list[str]], seconds: float) -> bool:
     """False once we are told to stop."""
     try:
         match heard.get(timeout=seconds) if seconds else heard.get_nowait():
@@ -272,6 +272,8 @@ def _obey(made: City, heard: SimpleQueue[list[str]], seconds: float) -> bool:
                 made.operators[operator].turn()
             case ["slow", operator, millis]:
                 made.operators[operator].turn(slow_ms=int(millis))
+            case ["work", count]:
+                return _work(made, work, heard, int(count))
             case other:
                 raise UsageError(f"nobody here knows {other}")
     except Empty:
@@ -296,9 +298,9 @@ def main() -> int:
         work = Workload(made, given.seed)
         made.running.start()
         _say("ready")
-        told = _work(made, work, given, heard)
+        told = _work(made, work, heard, given.operations, given)
         while told and not made.running.failed.is_set():
-            told = _obey(made, heard, 0.2)
+            told = _obey(made, work, heard, 0.2)
         made.running.stop()
         if bug := made.running.bug():
             sys.stderr.write(f"city: {type(bug).__name__}: {bug}\n")
@@ -311,12 +313,16 @@ def main() -> int:
     return 0
 
 
-def _work(made: City, work: Workload, given: argparse.Namespace, heard: SimpleQueue[list[str]]) -> bool:
-    for n in range(given.operations):
-        if made.running.failed.is_set() or not _obey(made, heard, given.pace):
+def _work(
+    made: City, work: Workload, heard: SimpleQueue[list[str]], count: int, given: argparse.Namespace | None = None
+) -> bool:
+    for n in range(count):
+        if made.running.failed.is_set() or (given and not _obey(made, work, heard, given.pace)):
             return False
-        work.register(POISON) if n == given.poison else work.once()
-        work.count += n == given.poison
+        if given and n == given.poison:
+            work.register(POISON)
+        else:
+            work.once()
     _say("worked")
     return True
 

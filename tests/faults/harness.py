@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -28,10 +28,9 @@ class Process:
     """A program in a process group of its own."""
 
     def __init__(self, *command: str, env: Mapping[str, str] | None = None) -> None:
-        self._process = subprocess.Popen(
-            command, cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, start_new_session=True,
-        )  # fmt: skip
+        environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, start_new_session=True, **pipes)
         self.pid = self._process.pid
         self.errors: list[str] = []
         self._lines: SimpleQueue[str | None] = SimpleQueue()
@@ -79,10 +78,8 @@ class Process:
         self._process.wait()
         for stream in (self._process.stdin, self._process.stdout, self._process.stderr):
             if stream:
-                try:
+                with suppress(BrokenPipeError):
                     stream.close()
-                except BrokenPipeError:
-                    pass
 
     def _read(self) -> None:
         assert self._process.stdout

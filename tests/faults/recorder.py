@@ -11,8 +11,12 @@ from jietong.service import Learned
 from jietong.store import Transaction
 
 done = MetaData()
-Table("done", done, Column("n", Integer, primary_key=True), Column("source", Text), Column("type", Text), Column("subject", Text),
-      Column("sequence", Integer), Column("id", Text))  # fmt: skip
+Table(
+    "done", done,
+    Column("n", Integer, primary_key=True),
+    *(Column(name, Text) for name in ("source", "type", "subject", "id")),
+    Column("sequence", Integer),
+)  # fmt: skip
 NOTE = "INSERT INTO done (source, type, subject, sequence, id) VALUES (:source, :type, :subject, :sequence, :id)"
 
 

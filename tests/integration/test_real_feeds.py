@@ -71,8 +71,9 @@ def table(name: str) -> list[dict[str, str]]:
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Event]]:
     """Every feed brought in once."""
-    data, events = tmp_path_factory.mktemp("data"), dict[str, list[Event]]()
+    events = dict[str, list[Event]]()
     for feed in FEEDS:
+        data = tmp_path_factory.mktemp(feed.mapping)
         drawn, refused = bring(place(feed.file), feed.mapping, data)
         assert (drawn, refused) == (Drawn(read=feed.rows, new=feed.rows, events=feed.events), [])
         store = SqliteStore(data / f"feed-{feed.mapping}.db", delivery)

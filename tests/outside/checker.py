@@ -216,16 +216,17 @@ def _rounds(seen: Folder) -> Found:
 def _repeated(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
     yield from (f"{name}: stands {len(found)} times on its platform" for name, found in rows.items() if len(found) > 1)
     leads = _leads(seen)
-    for operation, subject, effect in _expected(told, rows):
-        if len(cases := leads[(effect[0], subject, *effect[1:])]) > 1:
-            yield f"{operation}: {effect[0]} has {len(cases)} cases of {effect[1]} for {subject}"
+    expected = Counter((effect[0], subject, *effect[1:]) for _, subject, effect in _expected(told, rows))
+    for (operator, subject, *what), times in sorted(expected.items()):
+        if len(cases := leads[(operator, subject, *what)]) > times:
+            yield f"{operator} has {len(cases)} cases of {what[0]} for {subject}, where {times} were opened"
 
 
 # -- I3 order ----------------------------------------------------------------------------------------------------------
 def _disordered(seen: Folder) -> Found:
     counts = _streams(seen.outbox)
     for stream, numbers in counts.items():
-        yield from _hole("outbox", stream, numbers)
+        yield from _hole("outbox", stream, numbers, len(numbers))
         if seen.counters.get(stream) != len(numbers):
             yield f"outbox: {'/'.join(stream)} counts {seen.counters.get(stream)} and has {len(numbers)}"
     for consumer in seen.consumers:
@@ -239,7 +240,7 @@ def _disordered(seen: Folder) -> Found:
 
 
 def _behind(consumer: Consumer, stream: Stream, numbers: list[int], platform: int) -> Found:
-    yield from _hole(consumer.name, stream, numbers)
+    yield from _hole(consumer.name, stream, numbers, platform)
     last, known, conflict = consumer.streams.get(stream, (0, 0, 0))
     if known != platform:
         yield f"{consumer.name}: {'/'.join(stream)} is known to {known}, its platform counts {platform}"
@@ -274,9 +275,8 @@ def _stale(operator: Operator) -> Found:
         order[receipt.case] = receipt.sequence
 
 
-def _hole(where: str, stream: Stream, numbers: list[int]) -> Found:
-    if numbers != list(range(1, len(numbers) + 1)):
-        missing = sorted(set(range(1, max(numbers, default=0) + 1)) - set(numbers))
+def _hole(where: str, stream: Stream, numbers: list[int], count: int) -> Found:
+    if missing := sorted(set(range(1, count + 1)) - set(numbers)):
         yield f"{where}: {'/'.join(stream)} lacks {missing[:SHOWN]}"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import tracemalloc
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -303,6 +304,14 @@ def test_a_second_import_tells_nothing_and_a_changed_mapped_cell_exactly_one_thi
     assert len({event.id for event in office.events()}) == 4
 
 
+def test_a_changed_cell_that_only_a_condition_looks_at_is_told_too(office: Office) -> None:
+    office.remap("since:", "finished: {remark: done}\nsince:")
+    office.write(row("A1", remark="issued"))
+    office.bring()
+    office.write(row("A1", remark="under way"))
+    assert office.bring()[0] == Drawn(read=1, changed=1, events=1)
+
+
 def test_ids_come_from_the_rows_so_a_lost_database_tells_the_same_events(office: Office) -> None:
     office.write(row("A1"), row("A2"))
 
@@ -402,8 +411,9 @@ def test_many_vanished_rows_end_only_when_a_person_is_sure(office: Office) -> No
     assert office.bring(sure=True)[0].events == 29
     office.write(*(row(f"B{n}") for n in range(30)))
     office.bring(sure=True)
+    office.bring(sure=True)
     office.write(row("B1"))
-    with pytest.raises(UsageError, match="vanished"):  # an earlier `sure` is not for ever
+    with pytest.raises(UsageError, match="vanished"):  # an earlier `sure`, for nothing, is not for ever
         office.bring()
 
 
@@ -442,6 +452,9 @@ Spoil = Callable[[Office], object]
         (lambda o: (o.remap("zone:", "format: json\nzone:"), o.file.write_text(" \n")), "empty"),
         (lambda o: o.map.unlink(), "no such mapping"),
         (lambda o: o.remap("city: jiangmen", "city: atlantis"), "no such city pack"),
+        (lambda o: (o.bring(), o.remap("city: jiangmen", "city: calgary")), "holds the city 440700"),
+        (lambda o: (o.data.mkdir(), (o.data / "feed-permits.db").write_text("no" * 99)), "cannot be .* a database"),
+        (lambda o: o.data.write_text("a file"), "cannot be the data folder"),
     ],
 )  # fmt: skip
 def test_a_file_that_is_not_what_its_mapping_says_is_one_sentence(office: Office, spoil: Spoil, sentence: str) -> None:
@@ -469,8 +482,12 @@ def test_bytes_of_another_encoding_are_named_by_their_place(
 def test_a_line_of_a_gigabyte_is_refused_without_being_read(office: Office) -> None:
     office.write(row("A1"))
     os.truncate(office.file, 2**30)
+    tracemalloc.start()
     with pytest.raises(UsageError, match=f"line 3: longer than {MAX_LINE} characters"):
         office.bring()
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 64 * 2**20
     assert csv.field_size_limit() >= MAX_FIELD
 
 

@@ -1,0 +1,44 @@
+"""What a benchmark found, as a table: median and range of each number, beside its target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
+
+HEAD = ("measured", "median", "range", "target", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One number measured several times. `target`: the most it should be; None where it is only reported."""
+
+    what: str
+    values: Sequence[float]
+    unit: str = "×"
+    target: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return self.target is None or median(self.values) <= self.target
+
+    def cells(self) -> tuple[str, ...]:
+        low, high = min(self.values), max(self.values)
+        spread = f"{_short(low)} – {_short(high)} ({len(self.values)})" if len(self.values) > 1 else ""
+        target = "" if self.target is None else f"≤ {_short(self.target)} {self.unit}".rstrip()
+        verdict = "" if self.target is None else "met" if self.met else "**over**"
+        return self.what, f"{_short(median(self.values))} {self.unit}".rstrip(), spread, target, verdict
+
+
+def markdown(lines: Sequence[Line]) -> str:
+    rows = [HEAD, *(line.cells() for line in lines)]
+    widths = [max(len(row[n]) for row in rows) for n in range(len(HEAD))]
+    text = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    text.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(text)
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
