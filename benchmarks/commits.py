@@ -1,4 +1,4 @@
-"""How many database transactions an event costs at saturation: hookup drains a full log, its relay sends what it wrote."""
+"""Database transactions an event costs at saturation: hookup drains a full log, its relay sends what it wrote."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much a process grows while it relays and drains a million events: resident memory after warming up, and after all."""
+"""How much a process grows while it relays and drains a million events: resident memory once warm, and after all."""
 
 from __future__ import annotations
 

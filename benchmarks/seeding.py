@@ -25,8 +25,8 @@ COUNTING = "WITH RECURSIVE n (i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHER
 WHICH = "FROM n JOIN subject ON s = i % :subjects JOIN body ON b = i % :bodies"
 ID = """lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' ||
 substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"""
-OUTBOX = f"""{COUNTING} INSERT INTO outbox (id, source, aggregatetype, aggregateid, type, sequence, fingerprint, payload,
-time, recorded, sent) SELECT {ID}, :source, 'project', code, :type, i / :subjects + 1, fingerprint, payload,
+OUTBOX = f"""{COUNTING} INSERT INTO outbox (id, source, aggregatetype, aggregateid, type, sequence, fingerprint,
+payload, time, recorded, sent) SELECT {ID}, :source, 'project', code, :type, i / :subjects + 1, fingerprint, payload,
 1772413200000 + i, 1772413200040 + i, :sent {WHICH}"""
 INBOX = f"""{COUNTING} INSERT INTO inbox (source, type, subject, sequence, id, digest, fate, fingerprint, body, time,
 recorded, settled) SELECT :source, :type, code, i / :subjects + 1, {ID}, digest, 'applied', fingerprint, payload,

@@ -81,9 +81,8 @@ def _same(ours: Path, theirs: Path) -> None:
             with closing(sqlite3.connect(file)) as db:
                 answers.append(db.execute(question).fetchall())
         if answers[0] != answers[1]:
-            sys.exit(
-                f"service and yardstick did not do the same work: {len(answers[0])} and {len(answers[1])} rows of {question}"
-            )
+            rows = f"{len(answers[0])} and {len(answers[1])} rows"
+            sys.exit(f"service and yardstick did not do the same work: {rows} of {question}")
 
 
 if __name__ == "__main__":

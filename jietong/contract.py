@@ -113,7 +113,9 @@ class Contract:
         try:
             fastavro.schemaless_writer(out, version.parsed, cast("Any", draft.data))
         except (ValueError, TypeError, OverflowError) as error:
-            raise InvalidEventError(f"{draft.type}: cannot be written as its schema says ({type(error).__name__})") from None
+            raise InvalidEventError(
+                f"{draft.type}: cannot be written as its schema says ({type(error).__name__})"
+            ) from None
         if out.tell() > MAX_BODY:
             raise InvalidEventError(f"{draft.type}: {out.tell()} bytes; an event carries at most {MAX_BODY}")
         return version.fingerprint, out.getvalue()
@@ -181,7 +183,9 @@ class Contract:
         try:
             key = Key(headers["ce_source"], headers["ce_type"], headers["ce_subject"], int(headers["ce_sequence"]))
             id, claimed = UUID(headers["ce_id"]), bytes.fromhex(headers["ce_digest"])
-            cause, supersedes = (UUID(v) if (v := headers.get(f"ce_{n}")) else None for n in ("causationid", "supersedes"))
+            cause, supersedes = (
+                UUID(v) if (v := headers.get(f"ce_{n}")) else None for n in ("causationid", "supersedes")
+            )
             time, recorded = _millis(headers["ce_time"]), _millis(headers["ce_recordedtime"])
         except KeyError as error:
             raise DamagedError(f"envelope: no {error.args[0]}") from None
@@ -268,7 +272,9 @@ def to_millis(moment: datetime) -> int:
 
 
 def _faults(error: ValidationError) -> str:
-    return "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)[:5])
+    return "; ".join(
+        f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False, include_url=False)[:5]
+    )
 
 
 # -- what a value must be, from its schema -------------------------------------------------------------------------------
@@ -278,7 +284,7 @@ def _version(topic: str, number: int, definition: Mapping[str, Any]) -> _Version
     try:
         parsed = fastavro.parse_schema(json.loads(json.dumps(definition)))
         adapter = TypeAdapter[Any](_python(definition, {}))
-    except Exception as error:  # noqa: BLE001 — fastavro raises whatever the schema leads it to
+    except Exception as error:
         raise UsageError(f"schemas/avro/{topic}.{number}.avsc: not a schema that events can have: {error}") from error
     return _Version(topic, number, fingerprint(definition), parsed, adapter, decisive)
 
@@ -309,7 +315,9 @@ def _python(schema: Any, named: dict[str, Any], max_text: int = MAX_TEXT) -> Any
         case "array":
             return Annotated[list[_python(schema["items"], named, max_text)], Field(max_length=MAX_ITEMS)]
         case "map":
-            return Annotated[dict[_text(MAX_TEXT), _python(schema["values"], named, max_text)], Field(max_length=MAX_ITEMS)]
+            return Annotated[
+                dict[_text(MAX_TEXT), _python(schema["values"], named, max_text)], Field(max_length=MAX_ITEMS)
+            ]
         case inner:
             return _python(inner, named, schema.get("maxLength", max_text))
 
@@ -330,4 +338,6 @@ def _text(longest: int) -> Any:
 
 
 def _decimal(schema: Mapping[str, Any]) -> Any:
-    return Annotated[Decimal, Field(max_digits=schema["precision"], decimal_places=schema.get("scale", 0), allow_inf_nan=False)]
+    return Annotated[
+        Decimal, Field(max_digits=schema["precision"], decimal_places=schema.get("scale", 0), allow_inf_nan=False)
+    ]

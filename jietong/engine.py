@@ -77,7 +77,15 @@ class Engine:
     def consume(self, service: Service, store: SqliteStore, outbox: Outbox) -> Movement:
         return self._consuming(Consumer(service, store, self.log, outbox), store, outbox, service.types)
 
-    def pour(self, name: str, types: Sequence[str], wanted: Callable[[Envelope], bool], sink: Sink, store: SqliteStore, outbox: Outbox) -> Movement:
+    def pour(
+        self,
+        name: str,
+        types: Sequence[str],
+        wanted: Callable[[Envelope], bool],
+        sink: Sink,
+        store: SqliteStore,
+        outbox: Outbox,
+    ) -> Movement:
         pour = Pour(Deliveries(name, types, wanted), sink, store, self.log, outbox)
         return self._consuming(pour, store, outbox, types)
 
@@ -144,6 +152,10 @@ class Running:
             thread = threading.Thread(target=self._run, args=(movement,), name=movement.name, daemon=True)
             self._threads.append(thread)
             thread.start()
+
+    def consumers(self) -> list[Consumer]:
+        """Every consumer and pour, to look at."""
+        return [movement.consumer for movement in self.movements if isinstance(movement, Consuming)]
 
     def stop(self, seconds: float = 10.0) -> None:
         """Tell all to finish what they are at; waits at most so long."""

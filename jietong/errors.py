@@ -33,7 +33,7 @@ class RetriableError(JietongError):
     """Something of ours is away: a database, the log, the registry, a whole target. Nothing is held; try again."""
 
 
-class Fault(JietongError):
+class Fault(JietongError):  # noqa: N818 — its leaves are the errors; a fault is what they share
     """The event's own fault; `key` is set by the consumer, `fate` says where it waits."""
 
     fate = "dead"

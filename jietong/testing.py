@@ -77,7 +77,9 @@ class MemoryLog:
         """`topics`: name → partitions."""
         self._lock = threading.RLock()
         self._ids = {name: str(uuid4()) for name in topics}
-        self._records: dict[Place, list[Record]] = {Place(name, p): [] for name, count in topics.items() for p in range(count)}
+        self._records: dict[Place, list[Record]] = {
+            Place(name, p): [] for name, count in topics.items() for p in range(count)
+        }
         self._bounds: dict[Place, Bounds] = dict.fromkeys(self._records, Bounds(0, 0))
         self._readers: list[MemoryReader] = []
         self.compacted: set[str] = set()
@@ -99,7 +101,11 @@ class MemoryLog:
     def topic(self, name: str) -> Topic:
         if name not in self._ids:
             raise UsageError(f"the log has no topic {name}")
-        return Topic(name, self._ids[name], {place.partition: bounds for place, bounds in self._bounds.items() if place.topic == name})
+        return Topic(
+            name,
+            self._ids[name],
+            {place.partition: bounds for place, bounds in self._bounds.items() if place.topic == name},
+        )
 
     def read(self, place: Place, offset: int, limit: int) -> Sequence[Record]:
         with self._lock:
@@ -230,9 +236,16 @@ class StoreContract:
     def test_statements_say_how_many_rows_they_changed_and_return_what_they_wrote(self, open_store: OpenStore) -> None:
         store = open_store()
         with store.transaction() as tx:
-            assert tx.execute_many("INSERT INTO note (n, text) VALUES (:n, :text)", [{"n": n, "text": str(n)} for n in range(3)]) == 3
+            assert (
+                tx.execute_many(
+                    "INSERT INTO note (n, text) VALUES (:n, :text)", [{"n": n, "text": str(n)} for n in range(3)]
+                )
+                == 3
+            )
             assert tx.execute("UPDATE note SET text = text || '!' WHERE n > :n", {"n": 0}).rowcount == 2
-            assert tx.execute("INSERT INTO note (n, text) VALUES (2, 'x') ON CONFLICT (n) DO UPDATE SET text = 'y' RETURNING text").one() == ("y",)
+            assert tx.execute(
+                "INSERT INTO note (n, text) VALUES (2, 'x') ON CONFLICT (n) DO UPDATE SET text = 'y' RETURNING text"
+            ).one() == ("y",)
             assert tx.execute("SELECT n FROM note WHERE n > 5").one() is None
 
     def test_writers_in_many_threads_wait_for_each_other(self, open_store: OpenStore) -> None:
@@ -279,7 +292,9 @@ class BrokerContract:
     def test_a_record_comes_back_byte_for_byte(self, open_broker: OpenBroker) -> None:
         broker = open_broker()
         headers = (("ce_id", "标识".encode()), ("raw", b"\xff\x00"), ("ce_id", b"twice"))
-        broker.append([Message("numbers", "键".encode(), bytes(range(256)), headers), Message("numbers", "键".encode(), None)])
+        broker.append(
+            [Message("numbers", "键".encode(), bytes(range(256)), headers), Message("numbers", "键".encode(), None)]
+        )
         first, second = self.everything(broker, "numbers")
         assert (first.key, first.value, first.headers) == ("键".encode(), bytes(range(256)), headers)
         assert second.value is None
@@ -344,4 +359,6 @@ class BrokerContract:
 
     @staticmethod
     def everything(broker: Broker, topic: str) -> list[Record]:
-        return [record for p in sorted(broker.topic(topic).bounds) for record in broker.read(Place(topic, p), 0, 10_000)]
+        return [
+            record for p in sorted(broker.topic(topic).bounds) for record in broker.read(Place(topic, p), 0, 10_000)
+        ]

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 import threading
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,22 +24,19 @@ import connectors.realestate.__main__ as realestate
 import connectors.utility.__main__ as utility
 import services.hookup.__main__ as hookup
 from jietong import settings as settings_
+from jietong import up
 from jietong.around import logs
 from jietong.catalog import RESEND
 from jietong.city import City
-from jietong.cli import up
-from jietong.engine import Engine, now_millis
+from jietong.engine import Engine
 from jietong.errors import JietongError, UsageError
 from jietong.event import Draft
 from services.hookup.door import Door
 from services.hookup.hookup import REQUESTED
 from simulation import report as report_
+from simulation import rest
 from simulation.actors import History, Officers, People
 from simulation.plan import Plan, plan
-
-CHECKER = "tests.outside.checker"
-QUIET = 120.0
-"""Seconds the city may take to come to rest."""
 
 
 def main(
@@ -55,12 +50,22 @@ def main(
     """Run a simulated city through every platform, connector and service, and verify it."""
     console = Console(stderr=as_json)
     try:
-        code = _run(console, settings_.load(data=_fresh(data, projects, seconds, seed), port=port), (seed, projects, seconds), as_json)
+        code = _run(
+            console,
+            settings_.load(data=_fresh(data, projects, seconds, seed), port=port),
+            (seed, projects, seconds),
+            as_json,
+        )
     except UsageError as error:
         console.print(f"simulation: {error}", style="red", markup=False, soft_wrap=True)
         code = 2
     except (JietongError, OSError) as error:
-        console.print(f"simulation: stopped: {error}; what was committed stays; run it again to go on", style="red", markup=False, soft_wrap=True)
+        console.print(
+            f"simulation: stopped: {error}; what was committed stays; run it again to go on",
+            style="red",
+            markup=False,
+            soft_wrap=True,
+        )
         code = 1
     raise typer.Exit(code)
 
@@ -73,7 +78,9 @@ def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int,
     planned = plan(seed, projects, seconds, pack)
     city = _Simulated(engine, pack, planned, history, seed, settings)
     try:
-        console.print(f"{pack.name.zh}: {projects} projects in about {seconds:.0f} s · page {city.address}", soft_wrap=True)
+        console.print(
+            f"{pack.name.zh}: {projects} projects in about {seconds:.0f} s · page {city.address}", soft_wrap=True
+        )
         city.perform(console)
         city.rest()
         city.predict()
@@ -84,22 +91,29 @@ def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int,
         return 130
     finally:
         city.stop()
-    verdict = judged(settings.data)
+    verdict = rest.judged(settings.data)
     good = bool(verdict["clean"]) and result.reached
     history.note("run", "complete" if good else "incomplete")
     history.close()
     if as_json:
-        sys.stdout.write(json.dumps({"ok": good, **result.json(), "verdict": verdict}, ensure_ascii=False, default=str) + "\n")
+        sys.stdout.write(
+            json.dumps({"ok": good, **result.json(), "verdict": verdict}, ensure_ascii=False, default=str) + "\n"
+        )
     else:
         report_.show(console, result, verdict)
-        console.print("clean: nothing lost, nothing twice, nothing out of order" if good else "NOT clean: see above", style="green" if good else "red")
+        console.print(
+            "clean: nothing lost, nothing twice, nothing out of order" if good else "NOT clean: see above",
+            style="green" if good else "red",
+        )
     return 0 if good else 1
 
 
 class _Simulated:
     """The whole city in this process, and who acts in it."""
 
-    def __init__(self, engine: Engine, pack: City, planned: Plan, history: History, seed: int, settings: settings_.Settings) -> None:
+    def __init__(
+        self, engine: Engine, pack: City, planned: Plan, history: History, seed: int, settings: settings_.Settings
+    ) -> None:
         self.engine, self.plan, self.history = engine, planned, history
         invest, investing = investment.build(engine)
         build, building = engineering.build(engine, pack)
@@ -118,18 +132,25 @@ class _Simulated:
 
     def perform(self, console: Console) -> None:
         """The plan, with one operator slow all the time and one away for a while in the middle."""
-        slow, away = sorted(self.operators)[-1], sorted(self.operators)[1]
+        slow, away = max(self.operators), sorted(self.operators)[1]
         self.operators[slow].turn(slow_ms=20)
         officers = threading.Thread(target=self.officers.work, args=(self.engine.stopping,), daemon=True)
         people = threading.Thread(target=self.people.work, daemon=True)
         officers.start()
         people.start()
         total = len(self.plan.operations)
-        with Progress(TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), console=console, transient=True) as bar:
+        with Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            console=console,
+            transient=True,
+        ) as bar:
             task = bar.add_task("decided and built", total=total)
             while officers.is_alive():
                 officers.join(0.2)
-                self._unless_failed()
+                rest.check(self.city.running)
                 bar.update(task, completed=self.officers.done)
                 middle = 0.4 < self.officers.done / total < 0.55
                 self.operators[away].turn(away=middle)
@@ -149,24 +170,35 @@ class _Simulated:
         if self.history.at("again") == "ok":
             return
         subject = self.history.states[f"{self.plan.repeated}/register"]["result"]
-        data: dict[str, Any] = {"type": report_.INVESTMENT, "subject": subject, "after": 0, "asked_by": self.outbox.source}
+        data: dict[str, Any] = {
+            "type": report_.INVESTMENT,
+            "subject": subject,
+            "after": 0,
+            "asked_by": self.outbox.source,
+        }
         with self.engine.stores["hookup"].transaction() as tx:
-            self.outbox.once(tx, "again", Draft(type=RESEND, subject=self.engine.urn("investment"), time=datetime.now(UTC), data=data))
-        until(lambda: self.duplicates() >= 2 * self._sent(subject), self._unless_failed)
+            self.outbox.once(
+                tx,
+                "again",
+                Draft(type=RESEND, subject=self.engine.urn("investment"), time=datetime.now(UTC), data=data),
+            )
+        rest.until(lambda: self.duplicates() >= 2 * self._sent(subject), self.city.running)
         self.history.note("again", "ok", duplicates=self.duplicates())
 
     def _sent(self, subject: str) -> int:
         with self.engine.stores["investment"].snapshot() as tx:
-            return tx.execute("SELECT count(*) FROM outbox WHERE aggregateid = :subject", {"subject": subject}).all()[0][0]
+            return tx.execute("SELECT count(*) FROM outbox WHERE aggregateid = :subject", {"subject": subject}).all()[
+                0
+            ][0]
 
     def duplicates(self) -> int:
         """Events that readers had already, in this run or, if that was counted, an earlier one of these data."""
-        seen = sum(consumer.counts.duplicates for m in self.city.running.movements if (consumer := getattr(m, "consumer", None)))
+        seen = sum(consumer.counts.duplicates for consumer in self.city.running.consumers())
         return seen or self.history.states.get("again", {}).get("duplicates", 0)
 
     def rest(self) -> None:
         """Until nothing is unsent, unread, or waiting, but behind what is held."""
-        until(lambda: not self._unfinished(), self._unless_failed)
+        rest.until(self._at_rest, self.city.running)
 
     def predict(self) -> None:
         """What must be held now: the first request that the blocked operator refuses, and, behind it, all of its stream."""
@@ -180,61 +212,25 @@ class _Simulated:
             self.history.predict({"consumer": f"utility-{operator}", "source": self.outbox.source, "type": REQUESTED, "subject": subject,
                                   "sequence": sequence, "fate": "parked" if sequence == first else "waiting"})  # fmt: skip
 
-    def _unfinished(self) -> bool:
-        if any(movement.consumer.lag() and sum(movement.consumer.lag().values()) for movement in self.city.running.movements if hasattr(movement, "consumer")):
-            return True
-        for name, store in self.engine.stores.items():
-            if name.startswith("platform-"):
-                continue
-            with store.snapshot() as tx:
-                if tx.execute("SELECT 1 FROM outbox WHERE sent = 0 LIMIT 1").one() or tx.execute(WAITING).one():
-                    return True
-        return self._undrawn()
+    def _at_rest(self) -> bool:
+        return rest.at_rest(self.city.running) and not self._undrawn()
 
     def _undrawn(self) -> bool:
         """Whether an operator took a step, or the exchange tables have a row, that its connector has not read yet."""
-        for name in self.operators:
-            with self.engine.stores[f"platform-{name}"].snapshot() as tx:
-                steps = tx.execute("SELECT count(*) FROM progress").all()[0][0]
-            with self.engine.stores[f"utility:{name}"].snapshot() as tx:
-                if steps > tx.execute("SELECT count(*) FROM source_seen").all()[0][0] + tx.execute("SELECT count(*) FROM source_held").all()[0][0]:
-                    return True
-        with self.engine.stores["platform-engineering"].snapshot() as tx:
-            rows = sum(tx.execute(f"SELECT count(*) FROM {table}").all()[0][0] for table in ("SPGL_XMSPSXBLXXXXB", "SPGL_XMSPSXPFWJXXB"))
-        with self.engine.stores["engineering"].snapshot() as tx:
-            return rows > tx.execute("SELECT count(*) FROM source_seen").all()[0][0] + tx.execute("SELECT count(*) FROM source_held").all()[0][0]
+        pairs = [(f"platform-{name}", ("progress",), f"utility:{name}") for name in self.operators]
+        pairs.append(("platform-engineering", ("SPGL_XMSPSXBLXXXXB", "SPGL_XMSPSXPFWJXXB"), "engineering"))
+        return any(
+            self._rows(platform, *tables) > self._rows(reader, "source_seen", "source_held")
+            for platform, tables, reader in pairs
+        )
 
-    def _unless_failed(self) -> None:
-        if self.city.running.failed.is_set():
-            raise JietongError(f"a movement ended by a bug: {self.city.running.bug()!r}")
+    def _rows(self, store: str, *tables: str) -> int:
+        with self.engine.stores[store].snapshot() as tx:
+            return sum(tx.execute(f"SELECT count(*) FROM {table}").all()[0][0] for table in tables)
 
     def stop(self) -> None:
         self.people.stopping.set()
         self.city.stop()
-
-
-WAITING = """SELECT 1 FROM inbox i WHERE fate = 'waiting' AND NOT EXISTS (SELECT 1 FROM inbox h WHERE h.source = i.source AND h.type = i.type
-AND h.subject = i.subject AND h.sequence < i.sequence AND h.fate IN ('parked', 'dead')) LIMIT 1"""
-
-
-def until(so: Callable[[], bool], check: Callable[[], None], seconds: float = QUIET) -> None:
-    """Wait, looking ten times a second. Raises JietongError if it does not come to be so."""
-    pause = threading.Event()
-    for _ in range(int(seconds * 10)):
-        check()
-        if so():
-            return
-        pause.wait(0.1)
-    raise JietongError(f"the city did not come to rest within {seconds:.0f} s")
-
-
-def judged(data: Path) -> dict[str, Any]:
-    """The verdict of the outside checker, a process that imports nothing of ours."""
-    done = subprocess.run([sys.executable, "-m", CHECKER, str(data), "--history", str(data / "history.ndjson"), "--json"], capture_output=True, text=True, check=False)
-    try:
-        return json.loads(done.stdout)
-    except ValueError:
-        raise JietongError(f"the outside checker gave no verdict: {done.stderr.strip()[-300:]}") from None
 
 
 def _fresh(data: Path, projects: int, seconds: float, seed: int) -> Path:

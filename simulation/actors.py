@@ -28,13 +28,25 @@ from jietong.identifiers import ProjectCode
 from services.hookup.door import Door
 from simulation.plan import FIRST_DAY, Operation, Plan
 
-ITEM, APPROVAL, ACCEPTANCE = "engineering.item.progressed.v1", "engineering.approval.decided.v1", "engineering.acceptance.decided.v1"
+ITEM, APPROVAL, ACCEPTANCE = (
+    "engineering.item.progressed.v1",
+    "engineering.approval.decided.v1",
+    "engineering.acceptance.decided.v1",
+)
 INVESTMENT = "investment.project.registered.v1"
 DECIDING = (2, 11, 12, 13, 14, 15)
-TABLES = {"work": "SPGL_XMJBXXB", "open": "SPGL_XMSPSXBLXXB", "progress": "SPGL_XMSPSXBLXXXXB", "issue": "SPGL_XMSPSXPFWJXXB"}
+TABLES = {
+    "work": "SPGL_XMJBXXB",
+    "open": "SPGL_XMSPSXBLXXB",
+    "progress": "SPGL_XMSPSXBLXXXXB",
+    "issue": "SPGL_XMSPSXPFWJXXB",
+}
 KEYS = {"work": {"GCDM": "code"}, "open": {"SPSXSLBM": "instance"}, "progress": {"SPSXSLBM": "instance", "BLZT": "status"},
         "issue": {"SPSXSLBM": "instance", "PFWH": "number"}}  # fmt: skip
-DONE = {verb: f"SELECT 1 FROM {table} WHERE {' AND '.join(f'{column} = :{column}' for column in KEYS[verb])}" for verb, table in TABLES.items()}
+DONE = {
+    verb: f"SELECT 1 FROM {table} WHERE {' AND '.join(f'{column} = :{column}' for column in KEYS[verb])}"
+    for verb, table in TABLES.items()
+}
 """Whether an operation on the exchange tables, whose outcome is unknown, was committed; the other platforms take a key."""
 
 
@@ -84,14 +96,25 @@ class History:
 class Officers:
     """Carry out the plan on the investment, engineering and real-estate platforms."""
 
-    def __init__(self, engine: Engine, city: City, platforms: tuple[Investment, EngineeringPlatform, Registry], history: History, plan: Plan) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        city: City,
+        platforms: tuple[Investment, EngineeringPlatform, Registry],
+        history: History,
+        plan: Plan,
+    ) -> None:
         self.engine, self.city, self.history, self.plan, self.done = engine, city, history, plan, 0
         self.investment, self.engineering, self.registry = platforms
-        self.codes: dict[int, str] = {entry["project"]: entry["result"] for entry in history.states.values() if entry.get("verb") == "register" and entry.get("result")}
+        self.codes: dict[int, str] = {
+            entry["project"]: entry["result"]
+            for entry in history.states.values()
+            if entry.get("verb") == "register" and entry.get("result")
+        }
         applied = {op.project: op.arguments for op in plan.operations if op.verb == "register"}
         self.companies = {n: (told["applicant_uscc"], told["applicant_name"]) for n, told in applied.items()}
         self._further = set(_further(plan))
-        self.registered: Callable[[int, str], None] = lambda project, code: None
+        self.registered: Callable[[int, str], None] = lambda _project, _code: None
 
     def work(self, stopping: threading.Event) -> None:
         """Each operation at its moment, from the first that is not done yet."""
@@ -106,7 +129,9 @@ class Officers:
 
     def _carry_out(self, op: Operation) -> None:
         unknown = self.history.at(op.key) == "begin"
-        self.history.note(op.key, "begin", verb=op.verb, project=op.project, item=self._instance(op), **self._follows(op))
+        self.history.note(
+            op.key, "begin", verb=op.verb, project=op.project, item=self._instance(op), **self._follows(op)
+        )
         try:
             result = None if unknown and self._committed(op) else getattr(self, f"_{op.verb}")(op)
         except UsageError as error:
@@ -121,15 +146,29 @@ class Officers:
         """Where the operation's row will stand, and what must follow from it: its events, and the leads they open."""
         subject = self.codes.get(op.project)
         if op.verb in ("presale", "first"):
-            return {"subject": subject, "row": {"file": "realestate.db", "table": "handling", "where": {"command": op.key}}}
+            return {
+                "subject": subject,
+                "row": {"file": "realestate.db", "table": "handling", "where": {"command": op.key}},
+            }
         if op.verb in DONE:
-            table, where = TABLES[op.verb], {c: getattr(self, f"_{v}")(op) if v != "status" else op.arguments["status"] for c, v in KEYS[op.verb].items()}
+            table, where = (
+                TABLES[op.verb],
+                {
+                    c: getattr(self, f"_{v}")(op) if v != "status" else op.arguments["status"]
+                    for c, v in KEYS[op.verb].items()
+                },
+            )
             effects = self._leads(op.project) if op.key in self._further else []
             return {"subject": subject, "row": {"file": "platform-engineering.db", "table": table, "where": where}, "events": self._events(op),
                     "effects": effects}  # fmt: skip
         effects = self._leads(op.project) if op.verb == "decide" else []
         row = {"file": "investment.db", "table": "handling", "where": {"command": op.key}, "subject": "code"}
-        return {"subject": subject, "row": row, "events": [[self.engine.urn("investment"), INVESTMENT]], "effects": effects}
+        return {
+            "subject": subject,
+            "row": row,
+            "events": [[self.engine.urn("investment"), INVESTMENT]],
+            "effects": effects,
+        }
 
     def _events(self, op: Operation) -> list[list[str]]:
         if op.verb not in ("progress", "issue"):
@@ -142,7 +181,8 @@ class Officers:
     def _leads(self, project: int) -> list[list[Any]]:
         decided = {"status": "DECIDED"}
         return [[operator.id, trigger.business_kind, 1] for trigger in self.city.triggered(INVESTMENT, decided) for utility in trigger.utilities
-                for operator in self.city.serving(utility, [self.plan.regions[project]], FIRST_DAY) if (operator.id, project) != self.plan.blocked]  # fmt: skip
+                for operator in self.city.serving(utility, [self.plan.regions[project]], FIRST_DAY) if (operator.id,
+                project) != self.plan.blocked]  # fmt: skip
 
     def _committed(self, op: Operation) -> bool:
         if op.verb not in DONE:
@@ -164,7 +204,9 @@ class Officers:
         return self.investment.register(Application(**op.arguments), now=now(), command=op.key)
 
     def _decide(self, op: Operation) -> None:
-        self.investment.decide(self.codes[op.project], op.arguments["form"], op.arguments["document"], now=now(), command=op.key)
+        self.investment.decide(
+            self.codes[op.project], op.arguments["form"], op.arguments["document"], now=now(), command=op.key
+        )
 
     def _change(self, op: Operation) -> None:
         self.investment.change(self.codes[op.project], op.arguments, now=now(), command=op.key)
@@ -181,24 +223,45 @@ class Officers:
 
     def _open(self, op: Operation) -> None:
         a = op.arguments
-        self.engineering.open_item(self._code(op), a["item"], str(self._instance(op)), now(), basis=a["basis"], parallel="BL-1")
+        self.engineering.open_item(
+            self._code(op), a["item"], str(self._instance(op)), now(), basis=a["basis"], parallel="BL-1"
+        )
 
     def _progress(self, op: Operation) -> None:
         self.engineering.progress(self._code(op), str(self._instance(op)), op.arguments["status"], now())
 
     def _issue(self, op: Operation) -> None:
         a = op.arguments
-        licence = self.engineering.licence(a["item"], f"{op.project:05}{a['work']:02}") if self.engineering.items[a["item"]].licence_kind else None
-        self.engineering.issue(self._code(op), str(self._instance(op)), a["number"], self.engineering.items[a["item"]].name, now(), licence=licence)
+        licence = (
+            self.engineering.licence(a["item"], f"{op.project:05}{a['work']:02}")
+            if self.engineering.items[a["item"]].licence_kind
+            else None
+        )
+        self.engineering.issue(
+            self._code(op),
+            str(self._instance(op)),
+            a["number"],
+            self.engineering.items[a["item"]].name,
+            now(),
+            licence=licence,
+        )
 
     def _presale(self, op: Operation) -> None:
         uscc, name = self.companies[op.project]
         self.registry.issue(Presale(project_code=ProjectCode(self.codes[op.project]), holder_uscc=uscc, holder_name=name, scope="1 栋",
-                                    units=op.arguments["units"], authority_region=self.plan.regions[op.project]), now=now(), command=op.key)  # fmt: skip
+                                    units=op.arguments["units"], authority_region=self.plan.regions[op.project]),
+                                    now=now(), command=op.key)  # fmt: skip
 
     def _first(self, op: Operation) -> None:
         units = [Unit(n + 1, "住宅", Decimal("89.50")) for n in range(op.arguments["units"])]
-        self.registry.register_first(ProjectCode(self.codes[op.project]), self.plan.regions[op.project], op.arguments["work"] + 1, units, now=now(), command=op.key)
+        self.registry.register_first(
+            ProjectCode(self.codes[op.project]),
+            self.plan.regions[op.project],
+            op.arguments["work"] + 1,
+            units,
+            now=now(),
+            command=op.key,
+        )
 
 
 def _further(plan: Plan) -> Iterator[str]:
@@ -225,7 +288,16 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "refused": ("contact", "refuse"),
     "not needed": ("contact", "not_needed"),
 }
-AFTER = {"LEAD": 0, "CONTACTED": 1, "ACCEPTED": 2, "PLAN_REPLIED": 3, "CONTRACTED": 4, "WORKS_STARTED": 5, "WORKS_FINISHED": 6, "INSPECTED": 7}
+AFTER = {
+    "LEAD": 0,
+    "CONTACTED": 1,
+    "ACCEPTED": 2,
+    "PLAN_REPLIED": 3,
+    "CONTRACTED": 4,
+    "WORKS_STARTED": 5,
+    "WORKS_FINISHED": 6,
+    "INSPECTED": 7,
+}
 
 
 class People:
@@ -268,7 +340,11 @@ class People:
             self.door.confirm(subject, demand, key=f"demand/{subject}", now=now())
 
     def _reply(self, platform: Platform, case: Case) -> None:
-        platform.reply(case.case_id, Supply(works_external=case.business_kind == "PERMANENT", length_m=Decimal("120.00"), days=10), now=now())
+        platform.reply(
+            case.case_id,
+            Supply(works_external=case.business_kind == "PERMANENT", length_m=Decimal("120.00"), days=10),
+            now=now(),
+        )
 
     def _connect(self, platform: Platform, case: Case) -> None:
         platform.connect(case.case_id, f"户{crc32(case.case_id.encode()) % 10**8:08}", now=now())

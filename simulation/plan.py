@@ -44,7 +44,11 @@ class Plan:
         """operator → the permanent leads it must have received, from the plan alone."""
         counts = dict.fromkeys(city.operators, 0)
         for project, region in enumerate(self.regions):
-            for trigger in city.triggered("investment.project.registered.v1", {"status": "DECIDED"}) if self.decided[project] else ():
+            for trigger in (
+                city.triggered("investment.project.registered.v1", {"status": "DECIDED"})
+                if self.decided[project]
+                else ()
+            ):
                 for utility in trigger.utilities:
                     for operator in city.serving(utility, [region], FIRST_DAY):
                         counts[operator.id] += (operator.id, project) != self.blocked
@@ -54,7 +58,10 @@ class Plan:
 def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
     """A city's plan. The last tenth of the time is left for what is under way."""
     dice = random.Random(seed)
-    regions = [dice.choice(sorted({area.division for o in city.operators.values() for area in o.areas})) for _ in range(projects)]
+    regions = [
+        dice.choice(sorted({area.division for o in city.operators.values() for area in o.areas}))
+        for _ in range(projects)
+    ]
     operations: list[Operation] = []
     decided: list[bool] = []
     for n, region in enumerate(regions):
@@ -64,7 +71,9 @@ def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
         operations += mine
     blocked_at = next(n for n in range(projects) if decided[n] and city.serving("CABLE_TV", [regions[n]], FIRST_DAY))
     operator = city.serving("CABLE_TV", [regions[blocked_at]], FIRST_DAY)[0].id
-    return Plan(sorted(operations, key=lambda op: op.at), regions, decided, (operator, blocked_at), dice.randrange(projects))
+    return Plan(
+        sorted(operations, key=lambda op: op.at), regions, decided, (operator, blocked_at), dice.randrange(projects)
+    )
 
 
 def _project(dice: random.Random, n: int, region: str, start: float, span: float) -> Iterator[Operation]:
@@ -74,9 +83,17 @@ def _project(dice: random.Random, n: int, region: str, start: float, span: float
     yield Operation(moment(0), f"{n}/register", "register", n, _application(dice, n, region))
     if dice.random() < 0.04:
         return
-    yield Operation(moment(0.05), f"{n}/decide", "decide", n, {"form": dice.choice(FORMS), "document": f"江发改〔2026〕{n + 1} 号"})
+    yield Operation(
+        moment(0.05), f"{n}/decide", "decide", n, {"form": dice.choice(FORMS), "document": f"江发改〔2026〕{n + 1} 号"}
+    )
     if dice.random() < 0.15:
-        yield Operation(moment(0.1 + 0.5 * dice.random()), f"{n}/change", "change", n, {"floor_area": Decimal(dice.randrange(2000, 90000))})
+        yield Operation(
+            moment(0.1 + 0.5 * dice.random()),
+            f"{n}/change",
+            "change",
+            n,
+            {"floor_area": Decimal(dice.randrange(2000, 90000))},
+        )
     if dice.random() < 0.06:
         yield Operation(moment(0.9), f"{n}/cancel", "cancel", n)
     if dice.random() < 0.55:
@@ -99,17 +116,29 @@ def _work(dice: random.Random, n: int, work: int, moment: Any) -> Iterator[Opera
     if dice.random() < 0.3:
         yield from _item(dice, n, work, "JM-0306", moment, at - 0.05, good=0.95)
     if dice.random() < 0.06:
-        yield Operation(moment(at + 0.05), f"{n}/{work}/end", "progress", n, {"work": work, "item": permits[0][0], "status": dice.choice((14, 15))})
+        yield Operation(
+            moment(at + 0.05),
+            f"{n}/{work}/end",
+            "progress",
+            n,
+            {"work": work, "item": permits[0][0], "status": dice.choice((14, 15))},
+        )
     elif dice.random() < 0.25:
         yield from _item(dice, n, work, "JM-0401", moment, at + 0.2, good=0.9)
         yield Operation(moment(at + 0.34), f"{n}/{work}/presale", "presale", n, {"units": dice.randrange(20, 400)})
-        yield Operation(moment(at + 0.38), f"{n}/{work}/first", "first", n, {"work": work, "units": dice.randrange(1, 4)})
+        yield Operation(
+            moment(at + 0.38), f"{n}/{work}/first", "first", n, {"work": work, "units": dice.randrange(1, 4)}
+        )
 
 
-def _item(dice: random.Random, n: int, work: int, item: str, moment: Any, at: float, good: float) -> Iterator[Operation]:
+def _item(
+    dice: random.Random, n: int, work: int, item: str, moment: Any, at: float, good: float
+) -> Iterator[Operation]:
     instance = {"work": work, "item": item}
     name = f"{n}/{work}/{item}"
-    yield Operation(moment(at), f"{name}/open", "open", n, {**instance, "basis": "COMMITMENT" if dice.random() < 0.1 else "FULL"})
+    yield Operation(
+        moment(at), f"{name}/open", "open", n, {**instance, "basis": "COMMITMENT" if dice.random() < 0.1 else "FULL"}
+    )
     statuses = [1, 3]
     if dice.random() < 0.12:
         statuses += [6, 7]
@@ -117,17 +146,27 @@ def _item(dice: random.Random, n: int, work: int, item: str, moment: Any, at: fl
     roll = dice.random()
     statuses.append(11 if roll < good - 0.08 else 12 if roll < good else dice.choice((2, 13)))
     for step, status in enumerate(statuses):
-        yield Operation(moment(at + 0.006 * (step + 1)), f"{name}/{step}", "progress", n, {**instance, "status": status})
+        yield Operation(
+            moment(at + 0.006 * (step + 1)), f"{name}/{step}", "progress", n, {**instance, "status": status}
+        )
     if statuses[-1] in (11, 12):
-        yield Operation(moment(at + 0.006 * (len(statuses) + 2)), f"{name}/paper", "issue", n, {**instance, "number": f"{item}-{n}-{work}"})
+        yield Operation(
+            moment(at + 0.006 * (len(statuses) + 2)),
+            f"{name}/paper",
+            "issue",
+            n,
+            {**instance, "number": f"{item}-{n}-{work}"},
+        )
 
 
 def _application(dice: random.Random, n: int, region: str) -> dict[str, Any]:
     name = f"{dice.choice('东南西北中')}{dice.choice('江湖山河城')}{dice.choice(KINDS)}{n + 1}"
     organisation = f"MA{dice.randrange(10**6):06}"
     return {
-        "name": name, "site_regions": (region,), "authority_region": region, "applicant_uscc": str(CreditCode.make(region=region, organisation=organisation)),
-        "applicant_name": f"{name}建设有限公司", "address": f"{name}大道 {dice.randrange(1, 300)} 号", "floor_area": Decimal(dice.randrange(2000, 90000)),
+        "name": name, "site_regions": (region,), "authority_region": region,
+        "applicant_uscc": str(CreditCode.make(region=region, organisation=organisation)),
+        "applicant_name": f"{name}建设有限公司", "address": f"{name}大道 {dice.randrange(1, 300)} 号",
+        "floor_area": Decimal(dice.randrange(2000, 90000)),
         "land_area": Decimal(dice.randrange(2000, 60000)), "total_investment": Decimal(dice.randrange(500, 90000)), "kind": "K7010",
         "longitude": Decimal(dice.randrange(112_400_000, 113_200_000)) / 10**6, "latitude": Decimal(dice.randrange(21_900_000, 22_800_000)) / 10**6,
         "planned_start": FIRST_DAY + timedelta(days=dice.randrange(30, 300)), "contact_name": f"联系人{n}", "contact_phone": f"1380000{n:04}",

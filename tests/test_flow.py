@@ -41,7 +41,13 @@ class TinyCity:
         self.operators = {name: platform for name, (platform, _) in utilities.items()}
         page, mapping = timeline.build(self.engine, self.pack, "127.0.0.1", None)
         self.page = TestClient(page, base_url="http://127.0.0.1")
-        programs = [investing, engineers, hookup.build(self.engine, self.pack), mapping, *(program for _, program in utilities.values())]
+        programs = [
+            investing,
+            engineers,
+            hookup.build(self.engine, self.pack),
+            mapping,
+            *(program for _, program in utilities.values()),
+        ]
         self.running = Running(self.engine, programs, beat=0.5).start()
 
     def until(self, what: Callable[[], object], seconds: float = 30) -> None:
@@ -57,7 +63,12 @@ class TinyCity:
 
     def leads(self, code: str, kind: str) -> dict[str, str]:
         """operator → status of its case, in the operators' own tables."""
-        return {name: case.status for name, platform in self.operators.items() for case in platform.cases() if (case.subject, case.business_kind) == (code, kind)}
+        return {
+            name: case.status
+            for name, platform in self.operators.items()
+            for case in platform.cases()
+            if (case.subject, case.business_kind) == (code, kind)
+        }
 
     def close(self) -> None:
         self.running.stop()
@@ -80,7 +91,9 @@ def test_when_an_approval_commits_everyone_entitled_to_know_learns_of_it(tiny: T
     tiny.investment.decide(code, "FILED", "江备〔2026〕1 号", now=MORNING)
 
     # 2. Before the company has asked anyone, every utility that serves 蓬江 has a lead in its own system.
-    serving = {o.id for o in tiny.pack.operators.values() if any(area.covers(["440703"], MORNING.date()) for area in o.areas)}
+    serving = {
+        o.id for o in tiny.pack.operators.values() if any(area.covers(["440703"], MORNING.date()) for area in o.areas)
+    }
     tiny.until(lambda: tiny.leads(code, "PERMANENT").keys() == serving)
     assert set(tiny.leads(code, "PERMANENT").values()) == {"LEAD"}
     [power] = tiny.operators["jm-power"].cases()
@@ -111,9 +124,14 @@ def test_when_an_approval_commits_everyone_entitled_to_know_learns_of_it(tiny: T
     tiny.until(lambda: tiny.leads(code, "TEMPORARY") == {"jm-power": "CANCELLED", "jm-water": "SUSPENDED"})
     assert "CANCELLED" not in tiny.leads(code, "PERMANENT").values()
     with tiny.engine.stores["hookup"].snapshot() as tx:
-        assert [row[0] for row in tx.execute("SELECT kind FROM task WHERE subject = :code AND done IS NULL", {"code": code}).all()] == ["suspended"]
+        assert [
+            row[0]
+            for row in tx.execute("SELECT kind FROM task WHERE subject = :code AND done IS NULL", {"code": code}).all()
+        ] == ["suspended"]
 
     # 7. Each event was taken by each reader once, and nothing waits.
     for name in ("hookup", "timeline", "utility:jm-water"):
         with tiny.engine.stores[name].snapshot() as tx:
-            assert tx.execute("SELECT count(*) FROM inbox WHERE fate NOT IN ('applied', 'filtered')").all() == [(0,)], name
+            assert tx.execute("SELECT count(*) FROM inbox WHERE fate NOT IN ('applied', 'filtered')").all() == [(0,)], (
+                name
+            )

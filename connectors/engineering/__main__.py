@@ -18,7 +18,9 @@ def build(engine: Engine, city: City) -> tuple[EngineeringPlatform, Program]:
     store = engine.store("engineering")
     outbox = engine.outbox(store)
     source = EngineeringSource(tables, city.item_catalogue, lambda: datetime.now(UTC))
-    return platform, Program("connectors.engineering", [engine.draw(source, store, outbox), engine.relay(store, outbox)])
+    return platform, Program(
+        "connectors.engineering", [engine.draw(source, store, outbox), engine.relay(store, outbox)]
+    )
 
 
 def programs(engine: Engine, city: City) -> list[Program]:

@@ -89,14 +89,18 @@ class Lock:
 class EmbeddedLog:
     """See `jietong.broker.Broker`. `read_only` for a command beside a running city."""
 
-    def __init__(self, folder: Path, topics: Mapping[str, TopicSpec], read_only: bool = False, cap: int = 4 * 1024**3) -> None:
+    def __init__(
+        self, folder: Path, topics: Mapping[str, TopicSpec], read_only: bool = False, cap: int = 4 * 1024**3
+    ) -> None:
         self._cap = cap
         self._compacted = {spec.topic for spec in topics.values() if spec.cleanup == "compact"}
         self._lock = Lock(folder / "log.lock")
         if not read_only:
             refuse_network_mount(folder)
             if not self._lock.take():
-                raise UsageError(f"{folder}: process {self._lock.holder()} is running on this data; stop it first, or use another folder")
+                raise UsageError(
+                    f"{folder}: process {self._lock.holder()} is running on this data; stop it first, or use another folder"
+                )
         self._store = SqliteStore(folder / "log.db", log_tables, name="log", read_only=read_only)
         self._guard = threading.Lock()
         self._topics: dict[str, Topic] = {}
@@ -150,7 +154,9 @@ class EmbeddedLog:
 
     def _look(self) -> None:
         with self._store.snapshot() as tx:
-            rows = tx.execute("SELECT t.name, t.id, p.partition, p.start, p.next FROM topic t JOIN part p ON p.topic = t.name").all()
+            rows = tx.execute(
+                "SELECT t.name, t.id, p.partition, p.start, p.next FROM topic t JOIN part p ON p.topic = t.name"
+            ).all()
         found: dict[str, Topic] = {}
         for name, id, partition, start, end in rows:
             known = found.setdefault(name, Topic(name, id, {}))
@@ -174,7 +180,9 @@ class EmbeddedLog:
         now, dropped = time.time_ns() // 1_000_000, 0
         with self._guard:
             with self._store.transaction() as tx:
-                for name, retention in tx.execute("SELECT name, retention FROM topic WHERE cleanup = 'delete' AND retention IS NOT NULL").all():
+                for name, retention in tx.execute(
+                    "SELECT name, retention FROM topic WHERE cleanup = 'delete' AND retention IS NOT NULL"
+                ).all():
                     dropped += _forget(tx, name, now - retention)
                 if (over := _size(tx) - self._cap) > 0:
                     dropped += _forget_oldest(tx, over)
@@ -195,8 +203,12 @@ class EmbeddedLog:
             for spec in topics.values():
                 keep = spec.retention_days * DAY if spec.retention_days else None
                 tx.execute("INSERT INTO topic (name, id, cleanup, retention) VALUES (:name, :id, :cleanup, :keep) ON CONFLICT (name) DO UPDATE "
-                           "SET cleanup = :cleanup, retention = :keep", {"name": spec.topic, "id": str(uuid4()), "cleanup": spec.cleanup, "keep": keep})  # fmt: skip
-                have = {row[0] for row in tx.execute("SELECT partition FROM part WHERE topic = :name", {"name": spec.topic}).all()}
+                           "SET cleanup = :cleanup, retention = :keep", {"name": spec.topic, "id": str(uuid4()),
+                           "cleanup": spec.cleanup, "keep": keep})  # fmt: skip
+                have = {
+                    row[0]
+                    for row in tx.execute("SELECT partition FROM part WHERE topic = :name", {"name": spec.topic}).all()
+                }
                 if have and len(have) != spec.partitions:
                     raise UsageError(f"{spec.topic}: the log has {len(have)} partitions, its topic file says {spec.partitions}; "
                                      "raising them is a procedure, not a setting")  # fmt: skip
@@ -220,7 +232,9 @@ class EmbeddedLog:
         for place, n in more.items():
             old = self._topics[place.topic]
             at = old.bounds[place.partition]
-            self._topics[place.topic] = Topic(old.name, old.id, {**old.bounds, place.partition: Bounds(at.start, at.end + n)})
+            self._topics[place.topic] = Topic(
+                old.name, old.id, {**old.bounds, place.partition: Bounds(at.start, at.end + n)}
+            )
 
 
 class EmbeddedReader:
@@ -275,7 +289,9 @@ def _record(row: Row) -> Record:
 
 
 def _forget(tx: Transaction, topic: str, before: int) -> int:
-    dropped = tx.execute("DELETE FROM record WHERE topic = :topic AND timestamp < :before", {"topic": topic, "before": before}).rowcount
+    dropped = tx.execute(
+        "DELETE FROM record WHERE topic = :topic AND timestamp < :before", {"topic": topic, "before": before}
+    ).rowcount
     _restart(tx, topic)
     return dropped
 
@@ -293,10 +309,13 @@ def _forget_oldest(tx: Transaction, size: int) -> int:
 
 
 def _restart(tx: Transaction, topic: str) -> None:
-    tx.execute('UPDATE part SET start = coalesce((SELECT min("offset") FROM record r WHERE r.topic = part.topic AND r.partition = part.partition), next) '
+    tx.execute('UPDATE part SET start = coalesce((SELECT min("offset") FROM record r WHERE r.topic = part.topic '
+        "AND r.partition = part.partition), next) "
                "WHERE topic = :topic", {"topic": topic})  # fmt: skip
 
 
 def _size(tx: Transaction) -> int:
-    pages, free, size = (tx.execute(f"PRAGMA {name}").all()[0][0] for name in ("page_count", "freelist_count", "page_size"))
+    pages, free, size = (
+        tx.execute(f"PRAGMA {name}").all()[0][0] for name in ("page_count", "freelist_count", "page_size")
+    )
     return (pages - free) * size

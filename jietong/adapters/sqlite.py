@@ -34,7 +34,9 @@ NETWORK = ("nfs", "cifs", "smb", "fuse", "9p", "ceph", "gluster")
 
 def died_committing(error: BaseException) -> NoReturn:
     """An error from COMMIT is *unknown* (after EIO the row was there on restart): end, never report failure."""
-    sys.stderr.write(f"jietong: the disk failed during a commit ({error}); ending, so that nothing is reported wrongly\n")
+    sys.stderr.write(
+        f"jietong: the disk failed during a commit ({error}); ending, so that nothing is reported wrongly\n"
+    )
     sys.stderr.flush()
     os._exit(os.EX_IOERR)
 
@@ -188,7 +190,9 @@ class SqliteStore:
     def _prepare(self, tx: SqliteTransaction, tables: Sequence[MetaData]) -> None:
         found = tx.execute("PRAGMA user_version").one()
         if found and found[0] > FORMAT:
-            raise UsageError(f"{self.path}: written by a newer Jietong (format {found[0]}, this one knows {FORMAT}); upgrade it")
+            raise UsageError(
+                f"{self.path}: written by a newer Jietong (format {found[0]}, this one knows {FORMAT}); upgrade it"
+            )
         if self._read_only:
             return
         for metadata in tables:
@@ -209,7 +213,9 @@ def refuse_network_mount(folder: Path) -> None:
     on = [(point, kind) for point, kind in mounts if where.is_relative_to(point.replace("\\040", " "))]
     point, kind = max(on, key=lambda mount: len(mount[0]), default=("", ""))
     if kind.startswith(NETWORK):
-        raise UsageError(f"{folder}: lies on a {kind} mount ({point}), where SQLite's locks cannot be trusted; use a local disk")
+        raise UsageError(
+            f"{folder}: lies on a {kind} mount ({point}), where SQLite's locks cannot be trusted; use a local disk"
+        )
 
 
 def _code(error: BaseException) -> int:
@@ -222,4 +228,3 @@ def _translated(error: Exception) -> Exception:
     if isinstance(error, sqlite3.Error) and _code(error) in AWAY:
         return RetriableError(f"database: {error}")
     return error
-

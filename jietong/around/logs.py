@@ -12,9 +12,18 @@ from structlog.typing import EventDict, WrappedLogger
 def set_up(stream: TextIO | None = None) -> None:
     """Once, at the start of a process."""
     out = stream or sys.stderr
-    render = structlog.dev.ConsoleRenderer(colors=True) if out.isatty() else structlog.processors.JSONRenderer(ensure_ascii=False)
+    render = (
+        structlog.dev.ConsoleRenderer(colors=True)
+        if out.isatty()
+        else structlog.processors.JSONRenderer(ensure_ascii=False)
+    )
     structlog.configure(
-        processors=[structlog.processors.add_log_level, structlog.processors.TimeStamper(fmt="iso", utc=True), one_line, render],
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            one_line,
+            render,
+        ],
         logger_factory=structlog.PrintLoggerFactory(out),
         cache_logger_on_first_use=False,
     )

@@ -34,7 +34,12 @@ METRICS: tuple[Name, ...] = (
     Name("jietong_alarms", "gauge", ("service", "alarm"), "standing alarms"),
     Name("jietong_movement_waiting", "gauge", ("movement",), "1 while something it needs is away"),
     Name("jietong_movement_halted", "gauge", ("movement",), "1 while it stands still until a person's command"),
-    Name("kafka_consumergroup_lag", "gauge", ("consumergroup", "topic", "partition"), "records not yet taken, by kafka_exporter's name"),
+    Name(
+        "kafka_consumergroup_lag",
+        "gauge",
+        ("consumergroup", "topic", "partition"),
+        "records not yet taken, by kafka_exporter's name",
+    ),
 )
 
 Sample = tuple[Sequence[str], float]

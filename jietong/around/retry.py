@@ -11,7 +11,9 @@ from tenacity.nap import sleep_using_event
 from jietong.errors import RetriableError
 
 
-def patiently(stopping: threading.Event, longest: float = 30.0) -> Callable[[Callable[[], None], Callable[[RetriableError], None]], None]:
+def patiently(
+    stopping: threading.Event, longest: float = 30.0
+) -> Callable[[Callable[[], None], Callable[[RetriableError], None]], None]:
     """A caller that repeats on RetriableError, waiting 0.1 s doubling to `longest` with jitter, until told to stop."""
 
     def retry(call: Callable[[], None], waits: Callable[[RetriableError], None]) -> None:

@@ -1,107 +1,12 @@
-"""`jietong …`: a city from the command line. docs/cli.md names every command and option.
-
-Exit codes: 0 good; 1 some rows were refused, or a check failed; 2 wrong use, said in one line; 130 Ctrl-C. Whatever a
-person can cause is said in a line, never in a traceback.
-"""
+"""`jietong …`: a city from the command line. docs/cli.md names every command and option."""
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any, NoReturn
-
-import typer
-
-import jietong
-from jietong.cli import ask, backup, city, doctor, explain, held, importing, leads, schema, status, tail, verify
-from jietong.cli.options import CityPack, Data
-from jietong.errors import JietongError
-
-GOOD, WRONG_USE, INTERRUPTED = 0, 2, 130
-WrongUse: Any = typer.BadParameter.__bases__[0]
-"""Click's UsageError, wherever this version of typer keeps click."""
-
-app = typer.Typer(
-    name="jietong",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    help="Jietong (接通): events that a city's platforms share, each lost never and acted on once.",
-)
+from importlib import import_module
+from typing import NoReturn
 
 
-def _version(wanted: bool) -> None:
-    if wanted:
-        print(f"jietong {jietong.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def root(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which, and end.")] = False,
-) -> None:
-    """Jietong (接通): events that a city's platforms share, each lost never and acted on once."""
-    del version
-
-
-@app.command()
-def up(
-    data: Data = None,
-    pack: CityPack = None,
-    host: Annotated[str | None, typer.Option(help="The page's address (default: JIETONG_HOST, else 127.0.0.1).")] = None,
-    port: Annotated[int | None, typer.Option(help="The page's port; 0 takes a free one (default: JIETONG_PORT, else 8440).")] = None,
-) -> None:
-    """Run the city on this folder, with its page, until told to stop."""
-    from jietong import settings  # noqa: PLC0415 — a web server is loaded only where one runs
-    from jietong.cli import up as city_up  # noqa: PLC0415
-
-    raise typer.Exit(city_up.up(settings.load(data=data, city=pack, host=host, port=port), print))
-
-
-tasks_app = typer.Typer(invoke_without_command=True, callback=held.tasks)
-tasks_app.command("done")(ask.done)
-
-for name, command in {
-    "status": status.status, "topics": status.topics, "tail": tail.tail, "held": held.held, "explain": explain.explain,
-    "verify": verify.verify, "redrive": ask.redrive, "skip": ask.skip, "resolve": ask.resolve, "resume": ask.resume,
-    "confirm": ask.confirm, "import": importing.import_, "backup": backup.backup, "restore": backup.restore,
-    "doctor": doctor.doctor,
-}.items():  # fmt: skip
-    app.command(name)(command)
-for name, group in {
-    "tasks": tasks_app, "leads": leads.leads_app, "answers": leads.answers_app, "mapping": importing.mapping_app,
-    "city": city.app, "schema": schema.app,
-}.items():  # fmt: skip
-    app.add_typer(group, name=name)
-
-
-def main(arguments: Sequence[str] | None = None) -> NoReturn:
+def main() -> NoReturn:
     """The program: ends with its exit code."""
-    sys.exit(run(arguments))
-
-
-def run(arguments: Sequence[str] | None = None) -> int:
-    """Do what these arguments say (default: the process's own); returns the exit code."""
-    try:
-        code = app(args=list(arguments) if arguments is not None else None, prog_name="jietong", standalone_mode=False)
-        sys.stdout.flush()
-    except WrongUse as error:
-        return _said(error.format_message())
-    except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return GOOD
-    except (KeyboardInterrupt, typer.Abort):
-        return INTERRUPTED
-    except JietongError as error:
-        return _said(str(error))
-    except OSError as error:
-        return _said(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
-    return code if isinstance(code, int) else GOOD
-
-
-def _said(message: str) -> int:
-    for line in message.splitlines():
-        typer.echo(f"jietong: {line}", err=True)
-    return WRONG_USE
+    sys.exit(import_module("jietong.cli.app").run())  # by name: the commands are parts of this package

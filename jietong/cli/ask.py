@@ -1,7 +1,7 @@
 """`jietong redrive`, `skip`, `resolve`, `resume`, `confirm`, `tasks done`: what a person asks of a program.
 
-None of them writes what the program writes: each leaves a wish in its command table (see `jietong.delivery.commands`). A
-running city carries it out within a second or two; with none it takes effect at the next `jietong up`.
+None of them writes what the program writes: each leaves a wish in its command table (`jietong.delivery.commands`).
+A running city carries it out within a second or two; with none it takes effect at the next `jietong up`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from jietong.cli.folder import Folder, now, opened
 from jietong.cli.held import SHOWN, has_table, waiting
 from jietong.cli.options import AsJson, Consumer, Data, DryRun
 from jietong.delivery import commands
+from jietong.delivery.inbox import OF_STREAM
 from jietong.errors import UsageError
 from jietong.event import HELD
+from jietong.store import Store
 
 PATIENCE = 10.0
 """Seconds to wait for a running city's answer."""
@@ -80,8 +82,8 @@ def skip(
     """Step over held events for good: they will have no effect at this consumer, and those behind them go on."""
     if not why.strip():
         raise UsageError("--why: say why; whoever looks later must know")
-    arguments = {"source": source, "type": type_, "subject": subject, "sequence": sequence, "who": who or _user(), "why": why}
-    _held(Wish(data, consumer, "skip", arguments, key, dry_run, as_json))
+    arguments = {"source": source, "type": type_, "subject": subject, "sequence": sequence}
+    _held(Wish(data, consumer, "skip", {**arguments, "who": who or _user(), "why": why}, key, dry_run, as_json))
 
 
 def resolve(
@@ -97,7 +99,7 @@ def resolve(
     """Let a stream go on of which one sequence had two meanings: what was applied stands."""
     arguments = {"source": source, "type": type_, "subject": subject}
     with Folder(data).program(consumer).snapshot() as tx:
-        found = tx.execute("SELECT 1 FROM stream WHERE source = :source AND type = :type AND subject = :subject AND conflict = 1", arguments).one()
+        found = tx.execute(f"SELECT 1 FROM stream WHERE {OF_STREAM} AND conflict = 1", arguments).one()
     if found is None:
         raise UsageError(f"{consumer}: no conflict in {source}/{type_}/{subject}; `jietong status` shows the alarms")
     _ask(Wish(data, consumer, "resolve", arguments, key, dry_run, as_json))
@@ -152,7 +154,7 @@ def done(
 
 def _held(wish: Wish) -> None:
     """Ask it of held events; UsageError if none is meant by it."""
-    named = {name: value for name, value in wish.arguments.items() if name in ("source", "type", "subject", "sequence") and value}
+    named = {name: value for name in ("source", "type", "subject", "sequence") if (value := wish.arguments[name])}
     rows = [row for row in waiting(wish.program, Folder(wish.data).program(wish.program), 10**6)
             if row["what"] in HELD and all(row[name] == value for name, value in named.items())]  # fmt: skip
     if not rows:
@@ -182,7 +184,7 @@ def _ask(wish: Wish) -> None:
     return _tell(wish, key, "done" if said is not None else "asked" if running else "next up", said)
 
 
-def _result(store: Any, key: str) -> str | None:
+def _result(store: Store, key: str) -> str | None:
     with store.snapshot() as tx:
         return commands.result(tx, key)
 
@@ -190,7 +192,8 @@ def _result(store: Any, key: str) -> str | None:
 def _tell(wish: Wish, key: str | None, state: str, said: str | None) -> None:
     if wish.as_json:
         given = {name: value for name, value in wish.arguments.items() if value is not None}
-        screen.emit({"program": wish.program, "command": wish.name, "arguments": given, "key": key, "state": state, "result": said})
+        screen.emit({"program": wish.program, "command": wish.name, "arguments": given, "key": key, "state": state,
+                     "result": said})  # fmt: skip
         return
     print({
         "done": f"{wish.program}: {said}",
@@ -200,9 +203,10 @@ def _tell(wish: Wish, key: str | None, state: str, said: str | None) -> None:
     }[state])  # fmt: skip
 
 
-def _has_task(store: Any, task: str) -> bool:
+def _has_task(store: Store, task: str) -> bool:
+    open_ = "SELECT 1 FROM task WHERE id = :id AND done IS NULL"
     with store.snapshot() as tx:
-        return has_table(tx, "task") and tx.execute("SELECT 1 FROM task WHERE id = :id AND done IS NULL", {"id": task}).one() is not None
+        return has_table(tx, "task") and tx.execute(open_, {"id": task}).one() is not None
 
 
 def _user() -> str:

@@ -1,14 +1,14 @@
 """`jietong backup`, `jietong restore`: all databases of a city, as they were at one instant.
 
-The order in which databases are copied cannot be right. A reader copied after its owner knows events that the restored
-owner will number anew: one sequence, two meanings. The log copied after an owner announces what the owner lacks. So owners
-would come last and readers first; but hookup reads the utilities' answers and the utilities read hookup's requests. There
-is no first.
+The order in which databases are copied cannot be right. A reader copied after its owner knows events that the
+restored owner will number anew: one sequence, two meanings. The log copied after an owner announces what the owner
+lacks. So owners would come last and readers first; but hookup reads the utilities' answers, and the utilities read
+hookup's requests. There is no first.
 
 So there is one instant. Every database's writer is held (`BEGIN IMMEDIATE`, some milliseconds), a snapshot of each is
-begun, the writers go on, and each database is copied from its snapshot by SQLite's own backup. What was committed anywhere
-before that instant is in the set, nothing after it is: the set is what a machine has whose power failed just then, and the
-city goes on from it as from that. Nobody in it knows more than its owner has announced.
+begun, the writers go on, and each database is copied from its snapshot by SQLite's own backup. What was committed
+anywhere before that instant is in the set, nothing after it is: the set is what a machine has whose power failed just
+then, and the city goes on from it as from that. Nobody in it knows more than its owner has announced.
 
 The keys of personal fields are not in it: a destroyed key must not come back with a backup. They stay in `keys/`.
 """
@@ -19,9 +19,10 @@ import hashlib
 import json
 import os
 import shutil
+import sqlite3
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -73,12 +74,10 @@ def backup(
 
 def copied(files: Sequence[Path], to: Path) -> list[Copy]:
     """The set, its manifest last: a folder without one is not a backup."""
-    with ExitStack() as open_:
-        writers = [open_.enter_context(_closing(opened(file, read_only=False))) for file in files]
-        readers = [open_.enter_context(_closing(opened(file))) for file in files]
-        open_.enter_context(_instant(writers, readers))
-        for reader in screen.progress(readers, "backup"):
-            reader.backup(to / reader.path.name)
+    try:
+        _copies(files, to)
+    except sqlite3.Error as error:
+        raise UsageError(f"{to}: {error}; there is no {MANIFEST}, so it is no backup") from error
     copies = [_copy(to / file.name) for file in files]
     about = {"jietong": jietong.__version__, "format": FORMAT, "taken": datetime.now(UTC).isoformat(timespec="seconds"),
              "files": [copy._asdict() for copy in copies]}  # fmt: skip
@@ -88,6 +87,15 @@ def copied(files: Sequence[Path], to: Path) -> list[Copy]:
     part.replace(to / MANIFEST)
     _sync(to)
     return copies
+
+
+def _copies(files: Sequence[Path], to: Path) -> None:
+    with ExitStack() as open_:
+        writers = [open_.enter_context(closing(opened(file, read_only=False))) for file in files]
+        readers = [open_.enter_context(closing(opened(file))) for file in files]
+        open_.enter_context(_instant(writers, readers))
+        for reader in screen.progress(readers, "backup"):
+            reader.backup(to / reader.path.name)
 
 
 def restore(
@@ -147,18 +155,24 @@ def _instant(writers: Sequence[SqliteStore], readers: Sequence[SqliteStore]) -> 
                     held.enter_context(writer.transaction())
                 for reader in readers:
                     seen.enter_context(reader.snapshot()).execute("SELECT count(*) FROM sqlite_master").all()
-            return seen
         except RetriableError:
             seen.close()
             time.sleep(0.5)
+        else:
+            return seen
     raise UsageError("the city is too busy to be held for an instant; nothing was written, try again")
 
 
 def _put(of: Path, target: Path, copies: Sequence[Copy], there: Sequence[Path]) -> None:
     """All copies first, under other names; then what is there goes aside, and they take their names, the log last."""
-    for copy in copies:
-        shutil.copyfile(of / copy.file, target / f"{copy.file}.part")
-        _sync(target / f"{copy.file}.part")
+    try:
+        for copy in copies:
+            shutil.copyfile(of / copy.file, target / f"{copy.file}.part")
+            _sync(target / f"{copy.file}.part")
+    except OSError as error:
+        for copy in copies:
+            (target / f"{copy.file}.part").unlink(missing_ok=True)
+        raise UsageError(f"{target}: {error.strerror}; nothing was replaced") from error
     if there:
         aside = target / f"before-restore-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
         aside.mkdir()
@@ -173,12 +187,6 @@ def _copy(file: Path) -> Copy:
     """As the manifest has it. By path, which is safe here: nobody in this process has it open as a database."""
     with file.open("rb") as stream:
         return Copy(file.name, file.stat().st_size, hashlib.file_digest(stream, "sha256").hexdigest())
-
-
-def _closing(store: SqliteStore) -> ExitStack:
-    stack = ExitStack()
-    stack.callback(store.close)
-    return stack
 
 
 def _sync(path: Path) -> None:

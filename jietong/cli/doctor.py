@@ -40,7 +40,7 @@ class Check(NamedTuple):
 
 
 def doctor(data: Data = None, pack: CityPack = None, as_json: AsJson = False) -> None:
-    """Look at Python, SQLite, disk, clock, port, contracts, city pack, databases, locks and alarms. Exit code 1 if one fails."""
+    """Look at Python, SQLite, disk, clock, port, contracts, pack, databases, lock, alarms. Exit code 1 if one fails."""
     wanted = settings.load(data=data, city=pack)
     found = [check for look in LOOKS for check in _looked(look, wanted)]
     screen.records([check._asdict() for check in found], Check._fields, as_json, "")
@@ -63,10 +63,11 @@ def _machine(_: Settings) -> Iterator[Check]:
 def _disk(wanted: Settings) -> Iterator[Check]:
     place = _existing(wanted.data)
     refuse_network_mount(place)
-    yield _must("folder", os.access(place, os.W_OK | os.X_OK), f"{wanted.data}: {'can be written' if wanted.data.is_dir() else 'can be made'}")
+    yield _must("folder", os.access(place, os.W_OK | os.X_OK), f"{wanted.data}: must be writable by this user")
     free = shutil.disk_usage(place).free
     state = FAIL if free < LEAST_DISK else WARN if free < wanted.log_cap else OK
-    yield Check("disk", state, f"{free // MIB} MiB free; the log may take {wanted.log_cap // MIB} MiB (JIETONG_LOG_CAP)")
+    detail = f"{free // MIB} MiB free; the log may take {wanted.log_cap // MIB} MiB (JIETONG_LOG_CAP)"
+    yield Check("disk", state, detail)
 
 
 def _clock(wanted: Settings) -> Iterator[Check]:
@@ -76,7 +77,8 @@ def _clock(wanted: Settings) -> Iterator[Check]:
         yield Check("zone", FAIL, "Asia/Shanghai is not known here; install the tzdata package")
     now, newest = datetime.now(UTC), _newest(wanted.data)
     behind = (newest - now).total_seconds() if newest else 0.0
-    yield _must("clock", behind < CLOCK_SLACK, f"{now:%Y-%m-%d %H:%M:%S} UTC{f'; {behind:.0f} s behind its own databases' if behind > 0 else ''}")
+    lag = f"; {behind:.0f} s behind its own databases" if behind > 0 else ""
+    yield _must("clock", behind < CLOCK_SLACK, f"{now:%Y-%m-%d %H:%M:%S} UTC{lag}")
 
 
 def _port(wanted: Settings) -> Iterator[Check]:
@@ -86,7 +88,7 @@ def _port(wanted: Settings) -> Iterator[Check]:
     try:
         socket.create_server((wanted.host, wanted.port)).close()
     except OSError as error:
-        yield Check("port", FAIL, f"{wanted.host}:{wanted.port}: {error.strerror}; choose another with --port or JIETONG_PORT")
+        yield Check("port", FAIL, f"{wanted.host}:{wanted.port}: {error.strerror}; choose another, JIETONG_PORT")
     else:
         yield Check("port", OK, f"{wanted.host}:{wanted.port} is free")
 
@@ -100,7 +102,8 @@ def _pack(wanted: Settings) -> Iterator[Check]:
     found = city.check(wanted.city, catalog.load())
     wrong = sum(not refusal.warning for refusal in found)
     state = FAIL if wrong else WARN if found else OK
-    yield Check("city", state, f"{wanted.city}: {wrong} rules broken, {len(found) - wrong} warnings (`jietong city check`)")
+    detail = f"{wanted.city}: {wrong} rules broken, {len(found) - wrong} warnings (`jietong city check`)"
+    yield Check("city", state, detail)
 
 
 def _databases(wanted: Settings) -> Iterator[Check]:
@@ -114,7 +117,8 @@ def _databases(wanted: Settings) -> Iterator[Check]:
     yield Check("lock", OK, f"held by process {pid}" if pid else "free")
     uncleanly = [] if pid else [name for name, store in programs.items() if _marked(store)]
     if uncleanly:
-        yield Check("last end", WARN, f"not clean: {', '.join(uncleanly)}; the next `jietong up` settles one event at a time first")
+        detail = f"not clean: {', '.join(uncleanly)}; the next `jietong up` begins one event at a time"
+        yield Check("last end", WARN, detail)
     for name, store in programs.items():
         with store.snapshot() as tx:
             for alarm in alarms.standing(tx):

@@ -49,7 +49,7 @@ def explain(
     for title, rows in (("事项 cases", cases), ("待办 tasks", tasks), ("滞留 held", held)):
         if rows:
             print(f"\n{title}")
-            screen.table(list(rows[0]), (row.values() for row in rows))
+            screen.table(list(rows[0]), (list(row.values()) for row in rows))
 
 
 def _reasons(folder: Folder, pack: str | None, operator: str, told: Sequence[Told]) -> list[Sentence]:
@@ -62,8 +62,7 @@ def _reasons(folder: Folder, pack: str | None, operator: str, told: Sequence[Tol
 def _event(told: Told) -> dict[str, Any]:
     e = told.envelope
     return {
-        "type": e.key.type, "source": e.key.source, "subject": e.key.subject, "sequence": e.key.sequence, "id": str(e.id),
-        "word": told.word, "operator": e.operator, "owner": told.owner, "happened": screen.moment(e.time),
+        **e.key._asdict(), "id": str(e.id), "word": told.word, "operator": e.operator, "owner": told.owner, "happened": screen.moment(e.time),
         "recorded": screen.moment(e.recorded), "sent": told.sent, "logged": screen.moment(told.logged),
         "fault": told.fault, "data": told.event.data if told.event else None,
         "readers": {name: _reading(told, reading) for name, reading in sorted(told.readings.items())},
@@ -83,11 +82,12 @@ def _print(folder: Folder, told: Told) -> None:
     happened = screen.moment(told.envelope.time)
     assert happened is not None  # noqa: S101 — every event has a time
     print(f"{happened.astimezone(screen.LOCAL):%Y-%m-%d %H:%M:%S}  {title} {key.type} {key.sequence} {told.word}{to}")
-    way = [f"recorded {_seconds((told.envelope.recorded - told.envelope.time) / 1000)} ({told.owner or 'owner not here'})",
-           f"logged {_seconds(_delay(told, told.logged))}" if told.logged else "sent" if told.sent else "not sent yet"]  # fmt: skip
-    applied = [f"{name} {_seconds(_delay(told, r.at))}" for name, r in sorted(told.readings.items()) if r.fate == Fate.APPLIED]
-    print(f"    {', '.join(way)}{'; applied: ' if applied else ''}{', '.join(applied)}")
-    for name, reading in sorted(told.readings.items()):
+    recorded = f"recorded {_seconds((told.envelope.recorded - told.envelope.time) / 1000)}"
+    logged = f"logged {_seconds(_delay(told, told.logged))}" if told.logged else "sent" if told.sent else "not sent yet"
+    readings = sorted(told.readings.items())
+    applied = ", ".join(f"{name} {_seconds(_delay(told, r.at))}" for name, r in readings if r.fate == Fate.APPLIED)
+    print(f"    {recorded} ({told.owner or 'owner not here'}), {logged}{'; applied: ' if applied else ''}{applied}")
+    for name, reading in readings:
         if reading.fate not in (Fate.APPLIED, Fate.FILTERED):
             print(f"    {'!' if reading.fate in HELD else '·'} {name}: {reading.fate} {reading.reason or ''}".rstrip())
     if told.fault:
@@ -111,7 +111,8 @@ def _cases(folder: Folder, code: str) -> list[dict[str, Any]]:
     with store.snapshot() as tx:
         if not has_table(tx, "case_"):
             return []
-        rows = tx.execute(f"SELECT {', '.join(CASE)} FROM case_ WHERE subject = :code ORDER BY opened, operator", {"code": code}).all()
+        sql = f"SELECT {', '.join(CASE)} FROM case_ WHERE subject = :code ORDER BY opened, operator"
+        rows = tx.execute(sql, {"code": code}).all()
     named: list[dict[str, Any]] = [dict(zip(CASE, row, strict=True)) for row in rows]
     return [{**row, "opened": screen.moment(row["opened"])} for row in named]
 

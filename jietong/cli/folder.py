@@ -18,7 +18,7 @@ from jietong.errors import UsageError
 
 LOG, PLATFORM = "log", "platform-"
 MANY = ("utility-", "feed-")
-"""Programs of which there are several, one for each operator or feed: `utility:jm-water` lies in `utility-jm-water.db`."""
+"""Programs of which there are several: `utility:jm-water` lies in `utility-jm-water.db`."""
 
 
 class Folder:
@@ -47,7 +47,7 @@ class Folder:
     @cached_property
     def programs(self) -> Mapping[str, SqliteStore]:
         """Every program's database, by the program's name."""
-        files = sorted(file for file in self.path.glob("*.db") if file.stem != LOG and not file.stem.startswith(PLATFORM))
+        files = [f for f in sorted(self.path.glob("*.db")) if f.stem != LOG and not f.stem.startswith(PLATFORM)]
         return {program_of(file): opened(file) for file in files}
 
     def program(self, name: str) -> SqliteStore:
@@ -61,7 +61,7 @@ class Folder:
         file = self.path / f"{PLATFORM}{operator}.db"
         if not file.exists():
             known = (f.stem.removeprefix(PLATFORM) for f in sorted(self.path.glob(f"{PLATFORM}*.db")))
-            raise UsageError(f"{self.path}: no operator {operator} has a system here; there are {', '.join(known) or 'none'}")
+            raise UsageError(f"{self.path}: no operator {operator} here; there are {', '.join(known) or 'none'}")
         return file
 
 

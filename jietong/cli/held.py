@@ -15,8 +15,8 @@ from jietong.store import Row, Store, Transaction
 
 SHOWN = 200
 COLUMNS = ("consumer", "what", "source", "type", "subject", "sequence", "reason", "since", "next_try")
-WAITING = """SELECT i.source, i.type, i.subject, i.sequence, i.id, i.fate, i.reason, coalesce(i.settled, i.recorded), r.next_at,
-coalesce(s.last, 0), coalesce(s.conflict, 0), (SELECT p.fate FROM inbox p WHERE p.source = i.source AND p.type = i.type
+WAITING = """SELECT i.source, i.type, i.subject, i.sequence, i.id, i.fate, i.reason, coalesce(i.settled, i.recorded),
+r.next_at, coalesce(s.last, 0), coalesce(s.conflict, 0), (SELECT p.fate FROM inbox p WHERE p.source = i.source AND p.type = i.type
 AND p.subject = i.subject AND p.sequence = coalesce(s.last, 0) + 1) FROM inbox i
 LEFT JOIN stream s ON s.source = i.source AND s.type = i.type AND s.subject = i.subject
 LEFT JOIN retry r ON r.source = i.source AND r.type = i.type AND r.subject = i.subject
@@ -59,7 +59,8 @@ def tasks(
     if context.invoked_subcommand:
         return
     folder = Folder(data)
-    rows = [row for name, store in folder.programs.items() for row in to_do(name, store) if everything or not row["done"]]
+    rows = [row for name, store in folder.programs.items() for row in to_do(name, store)]
+    rows = [row for row in rows if everything or not row["done"]]
     screen.records(sorted(rows, key=lambda row: row["since"]), TASK, as_json, "nothing waits for a person")
 
 
@@ -69,21 +70,25 @@ def to_do(name: str, store: Store, subject: str | None = None) -> list[dict[str,
         if not has_table(tx, "task"):
             return []
         where = "WHERE subject = :subject" if subject else ""
-        rows = tx.execute(f"SELECT id, subject, kind, detail, since, done FROM task {where} ORDER BY since, id", {"subject": subject}).all()
-    named = (dict(zip(TASK, (name, *row), strict=True)) for row in rows)
+        sql = f"SELECT id, subject, kind, detail, since, done FROM task {where} ORDER BY since, id"
+        rows = tx.execute(sql, {"subject": subject}).all()
+    named: list[dict[str, Any]] = [dict(zip(TASK, (name, *row), strict=True)) for row in rows]
     return [{**row, "since": screen.moment(row["since"]), "done": screen.moment(row["done"])} for row in named]
 
 
 def has_table(tx: Transaction, name: str) -> bool:
-    return tx.execute("SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name", {"name": name}).one() is not None
+    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
+    return tx.execute(sql, {"name": name}).one() is not None
 
 
 def _event(row: Row) -> dict[str, Any]:
     source, type_, subject, sequence, id_, fate, reason, since, next_at, last, conflict, first = row
     if fate == Fate.WAITING:
         reason = _why_waiting(sequence, last, conflict, first)
-    return {"what": fate, "source": source, "type": type_, "subject": subject, "sequence": sequence, "id": id_, "reason": reason,
-            "since": screen.moment(since), "next_try": screen.moment(next_at) if fate == Fate.PARKED else None}  # fmt: skip
+    return {
+        "what": fate, "source": source, "type": type_, "subject": subject, "sequence": sequence, "id": id_,
+        "reason": reason, "since": screen.moment(since), "next_try": screen.moment(next_at if fate == Fate.PARKED else None),
+    }  # fmt: skip
 
 
 def _why_waiting(sequence: int, last: int, conflict: int, first: str | None) -> str:
@@ -99,17 +104,18 @@ def _why_waiting(sequence: int, last: int, conflict: int, first: str | None) -> 
 
 def _source_rows(tx: Transaction, most: int) -> Iterator[Mapping[str, Any]]:
     """Rows of a platform that cannot become events yet; read again until they can."""
-    for row, reason, since in tx.execute("SELECT row, reason, since FROM source_held ORDER BY since, row LIMIT :most", {"most": most}).all():
+    sql = "SELECT row, reason, since FROM source_held ORDER BY since, row LIMIT :most"
+    for row, reason, since in tx.execute(sql, {"most": most}).all():
         yield _other("source row", row, reason, since)
 
 
 def _strays(tx: Transaction, most: int) -> Iterator[Mapping[str, Any]]:
     """Records that say nothing about any stream: damaged, or not from whom they claim."""
-    sql = 'SELECT topic, partition, "offset", reason, seen FROM stray ORDER BY seen, topic, partition, "offset" LIMIT :most'
+    sql = 'SELECT topic, partition, "offset", reason, seen FROM stray ORDER BY seen, topic, 2, 3 LIMIT :most'
     for topic, partition, offset, reason, seen in tx.execute(sql, {"most": most}).all():
         yield {**_other("stray", f"{partition}/{offset}", reason, seen), "type": topic}
 
 
 def _other(what: str, subject: str, reason: str, since: int) -> dict[str, Any]:
-    return {"what": what, "source": None, "type": None, "subject": subject, "sequence": None, "id": None, "reason": reason,
-            "since": screen.moment(since), "next_try": None}  # fmt: skip
+    return {"what": what, "source": None, "type": None, "subject": subject, "sequence": None, "id": None,
+            "reason": reason, "since": screen.moment(since), "next_try": None}  # fmt: skip

@@ -28,8 +28,8 @@ from jietong.feed.source import Reject
 
 PLATFORM = "connectors.utility.platform"
 LEAD = (
-    "case", "status", "reason", "account", "promised_days", "works_external", "access_point", "capacity", "length_m", "fee",
-    "days", "subject", "name", "address", "site_regions", "utility", "business_kind", "phase", "work", "customer_role",
+    "case", "status", "reason", "account", "promised_days", "works_external", "access_point", "capacity", "length_m",
+    "fee", "days", "subject", "name", "address", "site_regions", "utility", "business_kind", "phase", "work", "customer_role",
     "demand_basis", "asked", "received_at", "triggered_at", "contact_by",
 )  # fmt: skip
 STEPS = {
@@ -41,6 +41,12 @@ HOUR = 3_600_000
 MOST_BYTES, LONGEST = 64 * 1024 * 1024, 1000
 YES, NO = ("1", "true", "yes", "y", "是"), ("0", "false", "no", "n", "否")
 
+Since = Annotated[
+    datetime | None,
+    typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only what came since then, Asia/Shanghai."),
+]
+Out = Annotated[Path | None, typer.Option(help="Where to write it (default: the screen).")]
+Rejects = Annotated[Path | None, typer.Option(help="Where refused rows are listed (default: FILE.rejects.csv, here).")]
 Operator = Annotated[str, typer.Option(help="The operator's id in the city pack, such as jm-water.")]
 
 leads_app = typer.Typer(no_args_is_help=True, help="An operator's leads, as a spreadsheet.")
@@ -61,8 +67,8 @@ def answers_() -> None:
 @leads_app.command("export")
 def export(
     operator: Operator,
-    since: Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Only what came since, Asia/Shanghai.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Where to write it (default: the screen).")] = None,
+    since: Since = None,
+    out: Out = None,
     data: Data = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
@@ -88,8 +94,8 @@ def _lead(case: Any) -> dict[str, Any]:
     by = None if hours is None else screen.moment(case.received_at + hours * HOUR)
     same = {name: getattr(case, name) for name in LEAD if hasattr(case, name)}
     return dict.fromkeys(LEAD) | same | {
-        "case": case.case_id, "received_at": screen.moment(case.received_at), "triggered_at": screen.moment(case.triggered_at),
-        "contact_by": by,
+        "case": case.case_id, "received_at": screen.moment(case.received_at),
+        "triggered_at": screen.moment(case.triggered_at), "contact_by": by,
     }  # fmt: skip
 
 
@@ -111,7 +117,7 @@ def _csv(stream: IO[str], rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def defused(value: object) -> str:
-    """A cell as text; one that a spreadsheet would take for a formula begins with an apostrophe (OWASP, CSV injection)."""
+    """A cell as text; one that a spreadsheet would run is defused by an apostrophe (OWASP, CSV injection)."""
     if value is None:
         return ""
     text = value.astimezone(screen.LOCAL).strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
@@ -128,12 +134,12 @@ def armed(cell: str) -> str:
 def import_(
     file: Annotated[Path, typer.Argument(help="CSV with the columns case and status, and what the status needs.")],
     operator: Operator,
-    rejects: Annotated[Path | None, typer.Option(help="Where refused rows are listed (default: FILE.rejects.csv, here).")] = None,
+    rejects: Rejects = None,
     data: Data = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the steps a file tells into an operator's own table. Exit code 1 if some rows were refused; the rest went in."""
+    """Take the steps a file tells into an operator's own table. Exit code 1 if some rows were refused."""
     path = Folder(data).platform(operator)
     rows = list(_rows(file))
     counts: Counter[str] = Counter(read=len(rows), taken=0, unchanged=0)
@@ -271,7 +277,8 @@ def _tell(counts: Mapping[str, int], refused: Sequence[Reject], listed: Path | N
     if as_json:
         screen.emit({**counts, "rejected": len(refused), "dry_run": listed is None})
         return
-    print(f"{'took' if listed else 'would take'}: {', '.join(f'{name} {n}' for name, n in counts.items())}, rejected {len(refused)}")
+    numbers = ", ".join(f"{name} {n}" for name, n in counts.items())
+    print(f"{'answers' if listed else 'would be answers'}: {numbers}, rejected {len(refused)}")
     for reject in refused[:20]:
         typer.echo(str(reject), err=True)
     if refused and listed:

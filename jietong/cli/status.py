@@ -49,9 +49,10 @@ def _program(name: str, store: Store) -> dict[str, Any]:
     with store.snapshot() as tx:
         unsent, oldest = outbox.depth(tx)
         held = dict.fromkeys(UNSETTLED, 0) | _held(tx)
-        settled, in_source, strays, standing = (_number(tx, sql) for sql in (
-            "SELECT coalesce(sum(last), 0) FROM stream", "SELECT count(*) FROM source_held", "SELECT count(*) FROM stray",
-            "SELECT count(*) FROM alarm"))  # fmt: skip
+        settled = tx.execute("SELECT coalesce(sum(last), 0) FROM stream").all()[0][0]
+        in_source, strays, standing = (
+            tx.execute(f"SELECT count(*) FROM {name}").all()[0][0] for name in ("source_held", "stray", "alarm")
+        )
     age = None if oldest is None else round(max(0, now() - oldest) / 1000, 1)
     return {"program": name, "unsent": unsent, "oldest_seconds": age, "settled": settled, **held,
             "source_held": in_source, "strays": strays, "alarms": standing}  # fmt: skip
@@ -59,12 +60,8 @@ def _program(name: str, store: Store) -> dict[str, Any]:
 
 def _held(tx: Transaction) -> dict[Fate, int]:
     """The partial index knows them: no look at what is settled."""
-    rows = tx.execute("SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate").all()
-    return {Fate(row[0]): row[1] for row in rows}
-
-
-def _number(tx: Transaction, sql: str) -> int:
-    return tx.execute(sql).all()[0][0]
+    sql = "SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate"
+    return {Fate(row[0]): row[1] for row in tx.execute(sql).all()}
 
 
 def _alarms(store: Store) -> list[dict[str, Any]]:
@@ -76,7 +73,7 @@ def _topic(spec: TopicSpec, topic: Topic | None) -> dict[str, Any]:
     bounds = list(topic.bounds.values()) if topic else []
     return {
         "type": spec.topic, "zh": spec.title.get("zh", ""), "partitions": spec.partitions,
-        "records": sum(b.end - b.start for b in bounds), "from": [b.start for b in bounds], "to": [b.end for b in bounds],
-        "owner": spec.owner, "readers": list(spec.readers),
+        "records": sum(b.end - b.start for b in bounds), "from": [b.start for b in bounds],
+        "to": [b.end for b in bounds], "owner": spec.owner, "readers": list(spec.readers),
         "state": "draft" if spec.draft else f"frozen {spec.frozen}" if spec.frozen else "open",
     }  # fmt: skip

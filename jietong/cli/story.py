@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jietong.broker import Place, partition_of
 from jietong.cli.folder import Folder
@@ -29,7 +29,7 @@ class Reading(NamedTuple):
 
 @dataclass(slots=True)
 class Told:
-    """One event: when it happened and was recorded (ms), when the log had it first, and each consumer's fate of it.
+    """One event: as its outbox has it, when the log had it first (ms), and what became of it at each consumer.
 
     `owner` is the program whose outbox has it; None if only readers do. A reader of its type that has not come to it yet
     is missing from `readings`. `event` is None if it cannot be decoded; `fault` says why.
@@ -46,7 +46,7 @@ class Told:
     @property
     def word(self) -> str:
         """What it says in one word."""
-        data = self.event.data if self.event else {}
+        data: Mapping[str, Any] = self.event.data if self.event else {}
         return next((data[name] for name in WORDS if name in data), "")
 
 
@@ -88,7 +88,8 @@ def _written(
     store: Store, streams: Iterable[tuple[str, str]], subjects: Sequence[str]
 ) -> Iterator[tuple[Envelope, bool]]:
     marks, named = placeholders("s", subjects)
-    sql = f"SELECT sent, {outbox.COLUMNS} FROM outbox WHERE source = :source AND type = :type AND aggregateid IN ({marks})"
+    sql = f"""SELECT sent, {outbox.COLUMNS} FROM outbox
+    WHERE source = :source AND type = :type AND aggregateid IN ({marks})"""
     with store.snapshot() as tx:
         rows = [row for s, t in streams for row in tx.execute(sql, {**named, "source": s, "type": t}).all()]
     return ((outbox.envelope_of(row[1:]), bool(row[0])) for row in rows)

@@ -40,7 +40,8 @@ def tail(
     while follow:
         time.sleep(LOOK)
         log.refresh()
-        ahead = {place: Bounds(bounds.end, log.topic(type_).bounds[place.partition].end) for place, bounds in places.items()}
+        now = log.topic(type_).bounds
+        ahead = {place: Bounds(bounds.end, now[place.partition].end) for place, bounds in places.items()}
         for record in _merged(log, ahead):
             screen.emit(shown(record, contract))
         places = ahead
@@ -49,8 +50,8 @@ def tail(
 def shown(record: Record, contract: Contract) -> dict[str, Any]:
     """A record as it is told: its place, its headers, and what it means or why nobody can say."""
     told: dict[str, Any] = {
-        "topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp": screen.moment(record.timestamp),
-        "key": _text(record.key), "headers": {name: _text(value) for name, value in record.headers},
+        "topic": record.topic, "partition": record.partition, "offset": record.offset,
+        "timestamp": screen.moment(record.timestamp), "key": _text(record.key), "headers": {name: _text(value) for name, value in record.headers},
     }  # fmt: skip
     try:
         return {**told, "data": contract.decode(contract.envelope(record)).data}
@@ -68,7 +69,8 @@ def paged(log: EmbeddedLog, place: Place, bounds: Bounds) -> Iterator[Record]:
 
 def _merged(log: EmbeddedLog, places: Mapping[Place, Bounds]) -> Iterator[Record]:
     """In the order the log took them."""
-    return heapq.merge(*(paged(log, place, bounds) for place, bounds in sorted(places.items())), key=lambda r: (r.timestamp, r.partition, r.offset))
+    records = (paged(log, place, bounds) for place, bounds in sorted(places.items()))
+    return heapq.merge(*records, key=lambda r: (r.timestamp, r.partition, r.offset))
 
 
 def _last(log: EmbeddedLog, places: Mapping[Place, Bounds], count: int) -> list[Record]:

@@ -1,9 +1,9 @@
-"""Why an operator did or did not get a project: the trigger table, the service areas, the customer's choice, the way."""
+"""Why an operator did or did not get a project: trigger table, service areas, the customer's choice, the way."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from jietong.city import City, Operator, Trigger
@@ -36,7 +36,7 @@ def why(pack: City, operator: Operator, told: Sequence[Told]) -> list[Sentence]:
     return [
         _verdict(operator, requests),
         *(sentence for t in told for sentence in _fact(pack, operator, t)),
-        *(sentence for t in told if t.event and t.event.type == DEMAND for sentence in _choice(pack, operator, t.event)),
+        *(sentence for t in told for sentence in _choice(pack, operator, t)),
         *(_request(operator, t) for t in requests),
         *(_answer(t) for t in answers),
     ]
@@ -46,13 +46,8 @@ def _verdict(operator: Operator, requests: Sequence[Told]) -> Sentence:
     zh, en = operator.name.zh, operator.name.en
     if not requests:
         return Sentence(f"没有向{zh}发出过请求。原因如下：", f"Nothing was ever asked of {en}. This is why:")
-    delivered = [t for t in requests if _reading(operator, t).fate == Fate.APPLIED]
-    if not delivered:
-        return Sentence(f"已向{zh}发出 {len(requests)} 条请求，尚未送达。", f"{len(requests)} requests to {en}; none has reached it.")
-    return Sentence(
-        f"已向{zh}发出 {len(requests)} 条请求，送达 {len(delivered)} 条。",
-        f"{len(requests)} requests to {en}; {len(delivered)} have reached it.",
-    )
+    sent, got = len(requests), sum(_reading(operator, t).fate == Fate.APPLIED for t in requests)
+    return Sentence(f"已向{zh}发出请求 {sent} 条，送达 {got} 条。", f"Requests to {en}: {sent}; delivered: {got}.")
 
 
 # -- the facts -----------------------------------------------------------------------------------------------------------
@@ -91,36 +86,37 @@ def _opening(pack: City, operator: Operator, event: Event, row: Trigger, named: 
         )
     on, regions = event.time.astimezone(screen.LOCAL).date(), list(event.data["site_regions"])
     where = " ".join(regions) or "-"
-    if operator.id in pack.serving(operator.utility, regions, on):
+    if operator in pack.serving(operator.utility, regions, on):
         return Sentence(
             f"{named}：触发 {opens}；{operator.name.zh}当日服务 {where}。",
             f"{named}: opens {opens}; {operator.name.en} served {where} on that day.",
         )
     return Sentence(
-        f"{named}：触发 {opens}；但{operator.name.zh}当日（{on}）不服务 {where}。服务区域：{_areas(operator)}",
-        f"{named}: opens {opens}; but {operator.name.en} did not serve {where} on {on}. It serves {_areas(operator)}",
+        f"{named}：触发 {opens}；但{operator.name.zh}{on} 不服务 {where}（{_areas(operator, regions) or '从未服务'}）。",
+        f"{named}: opens {opens}; but {operator.name.en} did not serve {where} on {on} "
+        f"({_areas(operator, regions) or 'it never did'}).",
     )
 
 
-def _areas(operator: Operator) -> str:
-    return "; ".join(f"{a.division} {_from(a.since, a.until)}" for a in operator.areas)
+def _areas(operator: Operator, regions: Sequence[str]) -> str:
+    """When it serves any of these regions at all."""
+    areas = (area for area in operator.areas if area.covers(regions, area.since))
+    return "; ".join(f"{area.division} {area.since} – {area.until or ''}".rstrip() for area in areas)
 
 
-def _from(since: date, until: date | None) -> str:
-    return f"{since}–{until}" if until else f"{since}–"
-
-
-def _choice(pack: City, operator: Operator, event: Event) -> Iterator[Sentence]:
+def _choice(pack: City, operator: Operator, told: Told) -> Iterator[Sentence]:
     """The customer chooses among operators of one utility; the others are then not asked."""
-    chosen: list[str] = [o for o in event.data["operators_chosen"] if _utility(pack, o) == operator.utility]
+    if told.event is None or told.event.type != DEMAND:
+        return
+    chosen: list[str] = [o for o in told.event.data["operators_chosen"] if _utility(pack, o) == operator.utility]
     if not chosen:
         return
-    named = _when(event.time)
+    named = _when(told.event.time)
     if operator.id in chosen:
         yield Sentence(f"{named}：用户选择了{operator.name.zh}。", f"{named}: the customer chose {operator.name.en}.")
     else:
         others = ", ".join(chosen)
-        yield Sentence(f"{named}：用户选择了 {others}，未选该单位。", f"{named}: the customer chose {others}, not this one.")
+        yield Sentence(f"{named}：用户选择了 {others}。", f"{named}: the customer chose {others}, not this one.")
 
 
 def _utility(pack: City, operator: str) -> str | None:
@@ -143,7 +139,8 @@ def _way(operator: Operator, told: Told) -> Sentence:
     if reading.fate == Fate.APPLIED:
         return Sentence(f"{_at(reading.at)} 送达", f"delivered {_at(reading.at)}")
     if reading.fate in HELD:
-        return Sentence(f"未送达（{reading.fate}）：{reading.reason}", f"not delivered, {reading.fate}: {reading.reason}")
+        because = f"{reading.fate}: {reading.reason}"
+        return Sentence(f"未送达，{because}", f"not delivered, {because}")
     if reading.fate:
         return Sentence(f"未送达（{reading.fate}）", f"not delivered, {reading.fate}")
     if told.logged:

@@ -27,4 +27,7 @@ def clear(tx: Transaction, name: str, about: str) -> None:
 
 
 def standing(tx: Transaction) -> list[Alarm]:
-    return [Alarm(*row) for row in tx.execute("SELECT name, about, detail, since FROM alarm ORDER BY since, name, about").all()]
+    return [
+        Alarm(*row)
+        for row in tx.execute("SELECT name, about, detail, since FROM alarm ORDER BY since, name, about").all()
+    ]

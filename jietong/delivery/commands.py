@@ -41,10 +41,15 @@ def carry_out(store: Store, now: int) -> set[Stream]:
         return set()
     moved: set[Stream] = set()
     with store.transaction() as tx:
-        for key, name, arguments in tx.execute("SELECT key, name, arguments FROM command WHERE done IS NULL ORDER BY asked, key").all():
+        for key, name, arguments in tx.execute(
+            "SELECT key, name, arguments FROM command WHERE done IS NULL ORDER BY asked, key"
+        ).all():
             streams, said = COMMANDS[name](tx, json.loads(arguments), now)
             moved |= streams
-            tx.execute("UPDATE command SET done = :now, result = :said WHERE key = :key", {"now": now, "said": said, "key": key})
+            tx.execute(
+                "UPDATE command SET done = :now, result = :said WHERE key = :key",
+                {"now": now, "said": said, "key": key},
+            )
     return moved
 
 
@@ -67,7 +72,9 @@ def _skip(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Stream],
 def _resolve(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Stream], str]:  # noqa: ARG001
     """A person has looked at both meanings of a sequence: what was applied stands, the stream goes on."""
     stream = Stream(arguments["source"], arguments["type"], arguments["subject"])
-    freed = tx.execute(f"UPDATE stream SET conflict = 0 WHERE {inbox.OF_STREAM} AND conflict = 1", stream._asdict()).rowcount
+    freed = tx.execute(
+        f"UPDATE stream SET conflict = 0 WHERE {inbox.OF_STREAM} AND conflict = 1", stream._asdict()
+    ).rowcount
     alarms.clear(tx, "conflict", "/".join(stream))
     return {stream}, f"{freed} streams go on"
 
@@ -83,7 +90,11 @@ def _confirm(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Strea
 
 
 def _matches(key: Key, arguments: Arguments) -> bool:
-    return all(str(getattr(key, name)) == str(arguments[name]) for name in ("source", "type", "subject", "sequence") if arguments.get(name))
+    return all(
+        str(getattr(key, name)) == str(arguments[name])
+        for name in ("source", "type", "subject", "sequence")
+        if arguments.get(name)
+    )
 
 
 COMMANDS: Mapping[str, Callable[[Transaction, Arguments, int], tuple[set[Stream], str]]] = {

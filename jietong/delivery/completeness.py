@@ -40,7 +40,9 @@ class Completeness:
         short = self._short(known, announced)
         with self.store.transaction() as tx:
             self._alarms(tx, known, announced, monotonic)
-            missing: dict[What, int] = {(gap.stream.source, gap.stream.type, gap.stream.subject): gap.last for gap in gaps}
+            missing: dict[What, int] = {
+                (gap.stream.source, gap.stream.type, gap.stream.subject): gap.last for gap in gaps
+            }
             missing |= {(source, type, ""): 0 for source, type in short}
             _forget(tx, missing)
             due = [what for what in sorted(missing) if _may_ask(tx, what, self.outbox.clock())]
@@ -54,21 +56,45 @@ class Completeness:
     def _request(self, what: What, after: int) -> Draft:
         source, type, subject = what
         data = {"type": type, "subject": subject or None, "after": after, "asked_by": self.outbox.source}
-        return Draft(type=RESEND, subject=source, time=datetime.fromtimestamp(self.outbox.clock() / 1000, UTC), data=data)
+        return Draft(
+            type=RESEND, subject=source, time=datetime.fromtimestamp(self.outbox.clock() / 1000, UTC), data=data
+        )
 
-    def _alarms(self, tx: Transaction, known: Mapping[tuple[str, str], int], announced: Mapping[str, Announced], now: int) -> None:
+    def _alarms(
+        self, tx: Transaction, known: Mapping[tuple[str, str], int], announced: Mapping[str, Announced], now: int
+    ) -> None:
         """A sum above the head: an owner was restored without asking us. A head that stands still, or is missing."""
         for source, type in known:
             ahead = source in announced and known[source, type] > announced[source].head.counts.get(type, 0)
-            _alarm(tx, ahead, "ahead", f"{source}/{type}", "we know more events than their owner announces: was it restored?", self.outbox.clock())
+            _alarm(
+                tx,
+                ahead,
+                "ahead",
+                f"{source}/{type}",
+                "we know more events than their owner announces: was it restored?",
+                self.outbox.clock(),
+            )
         for source, said in announced.items():
             if self._moved.get(source, (-1, 0))[0] != said.timestamp:
                 self._moved[source] = (said.timestamp, now)
             reads = any(said.head.counts.get(type) for type in self.topics)
-            _alarm(tx, reads and now - self._moved[source][1] > SILENT, "silent", source, "no sign of life for five minutes: is its relay running?", self.outbox.clock())
+            _alarm(
+                tx,
+                reads and now - self._moved[source][1] > SILENT,
+                "silent",
+                source,
+                "no sign of life for five minutes: is its relay running?",
+                self.outbox.clock(),
+            )
         heard = {source for source, _ in known}
         for source in heard - announced.keys():
-            alarms.raise_(tx, "no-head", source, "its events are here, its head is not: the heads topic lost it", self.outbox.clock())
+            alarms.raise_(
+                tx,
+                "no-head",
+                source,
+                "its events are here, its head is not: the heads topic lost it",
+                self.outbox.clock(),
+            )
         for source in heard & announced.keys():
             alarms.clear(tx, "no-head", source)
 
@@ -95,4 +121,3 @@ def _forget(tx: Transaction, missing: Mapping[What, int]) -> None:
         if (what[0], what[1], what[2]) not in missing:
             tx.execute("DELETE FROM asked WHERE source = :source AND type = :type AND subject = :subject",
                        dict(zip(("source", "type", "subject"), what, strict=True)))  # fmt: skip
-

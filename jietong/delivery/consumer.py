@@ -10,7 +10,7 @@ from jietong.broker import Broker, Place, Record
 from jietong.contract import Contract
 from jietong.delivery import alarms, heads, inbox, positions
 from jietong.delivery.inbox import Accepted, Standing
-from jietong.delivery.limits import Limit, Window
+from jietong.delivery.limits import USUAL, Limit, Window
 from jietong.delivery.outbox import Outbox
 from jietong.delivery.positions import Position
 from jietong.errors import DamagedError, Fault, HaltError
@@ -50,7 +50,9 @@ class Counts:
 class Consumer:
     """One member of a service's consumer group. `step` is one polled batch, `beat` the slow look at what is missing."""
 
-    def __init__(self, service: Service, store: Store, broker: Broker, outbox: Outbox, limit: Limit = Limit(), batch: int = BATCH) -> None:  # noqa: B008 — frozen
+    def __init__(
+        self, service: Service, store: Store, broker: Broker, outbox: Outbox, limit: Limit = USUAL, batch: int = BATCH
+    ) -> None:
         self.service, self.store, self.broker, self.outbox, self.batch = service, store, broker, outbox, batch
         self.contract: Contract = outbox.contract
         self.clock: Callable[[], int] = outbox.clock
@@ -70,7 +72,12 @@ class Consumer:
         with self.store.transaction() as tx:
             heads.check(tx, self.outbox.source, announced)
             provision(tx, self.broker, self.service.types)
-            died = tx.execute("INSERT INTO mark (name, value) VALUES ('running', '1') ON CONFLICT (name) DO NOTHING").rowcount == 0
+            died = (
+                tx.execute(
+                    "INSERT INTO mark (name, value) VALUES ('running', '1') ON CONFLICT (name) DO NOTHING"
+                ).rowcount
+                == 0
+            )
             self._windows = {topic: Window.load(tx, topic, self._limit) for topic in self.service.types}
         self._careful = self._careful or (died and not self._living)
         self._living = True
@@ -88,19 +95,25 @@ class Consumer:
             stored = positions.load(tx, self.service.types)
         for place in self._reader.assigned():
             if (old := stored.get(place)) is None:
-                raise HaltError(f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it")
+                raise HaltError(
+                    f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it"
+                )
             here = positions.located(self.broker, old)
             if here != old:
                 with self.store.transaction() as tx:
                     positions.swap(tx, old, here)
                     alarms.raise_(tx, "log-changed", f"{place.topic}/{place.partition}",
-                                  "the topic was made anew, truncated, or its retention overtook us; reading again from its beginning", self.clock())  # fmt: skip
+                                  "the topic was made anew, truncated, or its retention overtook us; reading again from its beginning",
+                                  self.clock())  # fmt: skip
             self._at[place] = here
             self._reader.seek(place, here.offset)
 
     def lag(self) -> dict[Place, int]:
         """Records of each partition not yet taken; for metrics, read from another thread."""
-        return {place: max(0, self.broker.topic(place.topic).bounds[place.partition].end - at.offset) for place, at in list(self._at.items())}
+        return {
+            place: max(0, self.broker.topic(place.topic).bounds[place.partition].end - at.offset)
+            for place, at in list(self._at.items())
+        }
 
     # -- one batch ---------------------------------------------------------------------------------------------------
     def step(self, seconds: float) -> int:
@@ -131,7 +144,9 @@ class Consumer:
     def _moved(self, records: Sequence[Record]) -> None:
         for record in records:
             place = Place(record.topic, record.partition)
-            self._at[place] = self._at[place].after(record) if record.offset >= self._at[place].offset else self._at[place]
+            self._at[place] = (
+                self._at[place].after(record) if record.offset >= self._at[place].offset else self._at[place]
+            )
         self._reader.commit({place: at.offset for place, at in self._at.items()})
         self.counts.events += len(records)
         self.counts.batches += 1
@@ -216,7 +231,9 @@ class Consumer:
             work.windows[record.topic].note(invalid=True)
 
     def _conflict(self, tx: Transaction, e: Envelope, records: Sequence[Record]) -> None:
-        record = next(r for r in records if r.topic == e.key.type and e.digest.hex().encode() in dict(r.headers).values())
+        record = next(
+            r for r in records if r.topic == e.key.type and e.digest.hex().encode() in dict(r.headers).values()
+        )
         inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, "conflict", self.clock())
         alarms.raise_(tx, "conflict", "/".join(e.key.stream), f"sequence {e.key.sequence} has two meanings; its stream stands still until "
                       "`jietong resolve`", self.clock())  # fmt: skip
@@ -303,7 +320,13 @@ class Consumer:
                 inbox.redrive(tx, stream, Fate.PARKED)
             self.paused = inbox.unsettled(tx) > MOST_UNSETTLED
             if self.paused:
-                alarms.raise_(tx, "unsettled", self.service.name, f"over {MOST_UNSETTLED} events unsettled; reading stands still", now)
+                alarms.raise_(
+                    tx,
+                    "unsettled",
+                    self.service.name,
+                    f"over {MOST_UNSETTLED} events unsettled; reading stands still",
+                    now,
+                )
             else:
                 alarms.clear(tx, "unsettled", self.service.name)
         self.drain_stored(due)
@@ -337,5 +360,7 @@ def next_try(tx: Transaction, stream: Stream) -> int | None:
 
 def forget_retry(tx: Transaction, stream: Stream) -> None:
     """Once nothing of a stream is parked any more."""
-    tx.execute(f"DELETE FROM retry WHERE {inbox.OF_STREAM} AND NOT EXISTS (SELECT 1 FROM inbox WHERE {inbox.OF_STREAM} AND fate = 'parked')", stream._asdict())
-
+    tx.execute(
+        f"DELETE FROM retry WHERE {inbox.OF_STREAM} AND NOT EXISTS (SELECT 1 FROM inbox WHERE {inbox.OF_STREAM} AND fate = 'parked')",
+        stream._asdict(),
+    )

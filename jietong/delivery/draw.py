@@ -44,8 +44,15 @@ class Draw:
     def step(self) -> Drawn:
         """What changed since the position, and what was held before. Raises RetriableError while the platform is away."""
         with self.store.snapshot() as tx:
-            at = tx.execute("SELECT position FROM source_position WHERE source = :source", {"source": self.outbox.source}).one()
-            held = [row[0] for row in tx.execute("SELECT row FROM source_held ORDER BY since, row LIMIT :most", {"most": AGAIN}).all()]
+            at = tx.execute(
+                "SELECT position FROM source_position WHERE source = :source", {"source": self.outbox.source}
+            ).one()
+            held = [
+                row[0]
+                for row in tx.execute(
+                    "SELECT row FROM source_held ORDER BY since, row LIMIT :most", {"most": AGAIN}
+                ).all()
+            ]
         drawn = Drawn()
         self._take(self.source.read(at[0] if at else None), drawn)
         if held:
@@ -61,10 +68,14 @@ class Draw:
         self._take(_noting(self.source.scan(), present), drawn)
         with self.store.snapshot() as tx:
             seen = tx.execute("SELECT row, memo, revision FROM source_seen WHERE digest <> ''").all()
-        vanished: list[tuple[str, str | None, int]] = [(row[0], row[1], row[2]) for row in seen if row[0] not in present]
+        vanished: list[tuple[str, str | None, int]] = [
+            (row[0], row[1], row[2]) for row in seen if row[0] not in present
+        ]
         if not endings or not vanished:
             return drawn
-        if not self._confirmed() and (len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))):
+        if not self._confirmed() and (
+            len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))
+        ):
             with self.store.transaction() as tx:
                 detail = f"{len(vanished)} of {len(seen)} rows vanished at once; none was ended: a person must confirm"
                 alarms.raise_(tx, "vanished", self.outbox.source, detail, self.outbox.clock())
@@ -88,7 +99,10 @@ class Draw:
         marks, named = placeholders("r", {reading.row for reading in batch})
         rows = tx.execute(f"SELECT row, digest, revision FROM source_seen WHERE row IN ({marks})", named).all()
         seen: dict[str, tuple[str, int]] = {row[0]: (row[1], row[2]) for row in rows}
-        held: dict[str, str] = {row[0]: row[1] for row in tx.execute(f"SELECT row, digest FROM source_held WHERE row IN ({marks})", named).all()}
+        held: dict[str, str] = {
+            row[0]: row[1]
+            for row in tx.execute(f"SELECT row, digest FROM source_held WHERE row IN ({marks})", named).all()
+        }
         prepared: list[Envelope] = []
         for reading in batch:
             drawn.read += 1
@@ -98,7 +112,9 @@ class Draw:
             tx.execute("INSERT INTO source_position (source, position) VALUES (:source, :at) ON CONFLICT (source) DO UPDATE SET position = :at",
                        {"source": self.outbox.source, "at": at})  # fmt: skip
 
-    def _one(self, tx: Transaction, reading: Reading, seen: dict[str, tuple[str, int]], held: dict[str, str], drawn: Drawn) -> list[Envelope]:
+    def _one(
+        self, tx: Transaction, reading: Reading, seen: dict[str, tuple[str, int]], held: dict[str, str], drawn: Drawn
+    ) -> list[Envelope]:
         before, revision = seen.get(reading.row, ("", 0))
         if before == reading.digest:
             drawn.unchanged += 1
@@ -158,4 +174,3 @@ def _noting(readings: Iterable[Reading], present: set[str]) -> Iterable[Reading]
     for reading in readings:
         present.add(reading.row)
         yield reading
-

@@ -15,7 +15,9 @@ from jietong.delivery.outbox import envelope_of
 from jietong.event import HELD, Envelope, Fate, Key, Stream
 from jietong.store import Row, Transaction, placeholders
 
-COLUMNS = "source, type, subject, sequence, id, fingerprint, body, time, recorded, cause, supersedes, operator, traceparent"
+COLUMNS = (
+    "source, type, subject, sequence, id, fingerprint, body, time, recorded, cause, supersedes, operator, traceparent"
+)
 OF_STREAM = "source = :source AND type = :type AND subject = :subject"
 OF_KEY = f"{OF_STREAM} AND sequence = :sequence"
 INSERT = f"""INSERT INTO inbox ({COLUMNS}, digest, fate) VALUES (:source, :type, :subject, :sequence, :id, :fingerprint, :body, :time,
@@ -64,7 +66,7 @@ def accept(tx: Transaction, envelopes: Sequence[Envelope]) -> Accepted:
         if n <= at.known and (had := _known_digest(tx, got, e, at)) is not None:
             if had in (e.digest, b"") or e.void:
                 got.duplicates += 1
-                _clear_up(tx, e)
+                _clear_up(tx, got, e)
             else:
                 at.conflict = True
                 got.conflicts.append(e)
@@ -86,7 +88,13 @@ def standing(tx: Transaction, stream: Stream) -> Standing:
 
 
 def stand(tx: Transaction, standings: Iterable[tuple[Stream, Standing]]) -> None:
-    tx.execute_many(STAND, [{**stream._asdict(), "last": at.last, "known": at.known, "conflict": int(at.conflict)} for stream, at in standings])
+    tx.execute_many(
+        STAND,
+        [
+            {**stream._asdict(), "last": at.last, "known": at.known, "conflict": int(at.conflict)}
+            for stream, at in standings
+        ],
+    )
 
 
 def turn(tx: Transaction, stream: Stream, at: Standing, fresh: dict[int, Envelope]) -> Envelope | None:
@@ -94,7 +102,9 @@ def turn(tx: Transaction, stream: Stream, at: Standing, fresh: dict[int, Envelop
     while at.last < at.known and not at.conflict:
         if envelope := fresh.pop(at.last + 1, None):
             return envelope
-        row = tx.execute(f"SELECT fate, digest, {COLUMNS} FROM inbox WHERE {OF_KEY}", {**stream._asdict(), "sequence": at.last + 1}).one()
+        row = tx.execute(
+            f"SELECT fate, digest, {COLUMNS} FROM inbox WHERE {OF_KEY}", {**stream._asdict(), "sequence": at.last + 1}
+        ).one()
         if row is None or row[0] in HELD:
             return None
         if row[0] == Fate.WAITING:
@@ -142,7 +152,9 @@ def skip(tx: Transaction, key: Key, who: str, why: str, now: int) -> bool:
 
 def held(tx: Transaction, *fates: Fate) -> list[Key]:
     marks, named = placeholders("f", fates or HELD)
-    rows = tx.execute(f"SELECT source, type, subject, sequence FROM inbox WHERE fate IN ({marks}) ORDER BY 1, 2, 3, 4", named).all()
+    rows = tx.execute(
+        f"SELECT source, type, subject, sequence FROM inbox WHERE fate IN ({marks}) ORDER BY 1, 2, 3, 4", named
+    ).all()
     return [Key(*row) for row in rows]
 
 
@@ -152,7 +164,10 @@ def unsettled(tx: Transaction) -> int:
 
 def fates(tx: Transaction) -> dict[tuple[str, str], int]:
     """(type, fate) → how many."""
-    return {(row[0], row[1]): row[2] for row in tx.execute("SELECT type, fate, count(*) FROM inbox GROUP BY type, fate").all()}
+    return {
+        (row[0], row[1]): row[2]
+        for row in tx.execute("SELECT type, fate, count(*) FROM inbox GROUP BY type, fate").all()
+    }
 
 
 def gaps(tx: Transaction) -> list[Gap]:
@@ -163,7 +178,10 @@ def gaps(tx: Transaction) -> list[Gap]:
 
 def sums(tx: Transaction) -> dict[tuple[str, str], int]:
     """(source, type) → sum over its subjects of the highest sequence known, held ones included."""
-    return {(row[0], row[1]): row[2] for row in tx.execute("SELECT source, type, sum(known) FROM stream GROUP BY source, type").all()}
+    return {
+        (row[0], row[1]): row[2]
+        for row in tx.execute("SELECT source, type, sum(known) FROM stream GROUP BY source, type").all()
+    }
 
 
 def stray(tx: Transaction, record: Record, topic_id: str, reason: str, now: int) -> bool:
@@ -172,7 +190,8 @@ def stray(tx: Transaction, record: Record, topic_id: str, reason: str, now: int)
     done = tx.execute("INSERT INTO stray (topic, partition, \"offset\", topic_id, key, value, headers, reason, seen) VALUES (:topic, :partition, "
                ":offset, :topic_id, :key, :value, :headers, :reason, :seen) ON CONFLICT DO NOTHING",
                {"topic": record.topic, "partition": record.partition, "offset": record.offset, "topic_id": topic_id, "key": record.key[:1000],
-                "value": record.value and record.value[:4096], "headers": headers[:4096], "reason": reason[:LONGEST_REASON], "seen": now})  # fmt: skip
+                "value": record.value and record.value[:4096], "headers": headers[:4096],
+                "reason": reason[:LONGEST_REASON], "seen": now})  # fmt: skip
     return done.rowcount == 1
 
 
@@ -200,15 +219,26 @@ def _known_digest(tx: Transaction, got: Accepted, e: Envelope, at: Standing) -> 
     return row[0] if row else b"" if e.key.sequence <= at.last else None
 
 
-def _clear_up(tx: Transaction, e: Envelope) -> None:
+def _clear_up(tx: Transaction, got: Accepted, e: Envelope) -> None:
     """What is parked because nobody knew its schema may have been damaged just there: a copy that can be read takes its place."""
-    if e.claimed is None and not e.void:
+    if e.claimed is not None or e.void:
+        return
+    fresh = got.fresh.get(e.key.stream, {})
+    if e.key.sequence in fresh:
+        fresh[e.key.sequence] = e
+    else:
         tx.execute(f"UPDATE inbox SET fingerprint = :fingerprint, body = :body, fate = 'waiting' WHERE {OF_KEY} AND fate = 'parked' "
                    "AND length(fingerprint) = 5", {**e.key._asdict(), "fingerprint": e.fingerprint, "body": e.body})  # fmt: skip
 
 
 def _corrected(tx: Transaction, key: Key) -> bool:
-    return tx.execute(f"SELECT 1 FROM inbox WHERE {OF_STREAM} AND supersedes = (SELECT id FROM inbox WHERE {OF_KEY})", key._asdict()).one() is not None
+    return (
+        tx.execute(
+            f"SELECT 1 FROM inbox WHERE {OF_STREAM} AND supersedes = (SELECT id FROM inbox WHERE {OF_KEY})",
+            key._asdict(),
+        ).one()
+        is not None
+    )
 
 
 def _row(e: Envelope) -> dict[str, Any]:
@@ -224,4 +254,3 @@ def _stored(row: Row) -> Envelope:
     """An envelope out of the table; one whose schema was unknown on arrival carries the digest its header claimed."""
     envelope = envelope_of(row[2:])
     return replace(envelope, claimed=row[1]) if len(envelope.fingerprint) == 5 else envelope
-

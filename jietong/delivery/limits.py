@@ -19,6 +19,9 @@ class Limit:
     least: int = 200
 
 
+USUAL = Limit()
+
+
 @dataclass(slots=True)
 class Window:
     """The last outcomes of one topic at one consumer; kept in its database while any of them is invalid."""
@@ -49,7 +52,11 @@ class Window:
     def save(self, tx: Transaction, before: Window) -> None:
         """Keep it in the batch's own transaction, while there is anything to keep."""
         if any(self.outcomes) or any(before.outcomes):
-            _set(tx, f"window:{self.topic}", "".join("01"[invalid] for invalid in self.outcomes) if any(self.outcomes) else "")
+            _set(
+                tx,
+                f"window:{self.topic}",
+                "".join("01"[invalid] for invalid in self.outcomes) if any(self.outcomes) else "",
+            )
         if self.allowed != before.allowed:
             _set(tx, f"allowed:{self.topic}", str(self.allowed or ""))
 

@@ -51,7 +51,9 @@ class Outbox:
         """Encoded and checked, not yet numbered (its sequence is 0)."""
         spec = self.contract.spec(draft.type)
         if (kind := kind_of(draft.subject)) not in spec.subject:
-            raise InvalidEventError(f"{draft.type}: subject: {kind or 'of no known kind'}; must be {' or '.join(spec.subject)}")
+            raise InvalidEventError(
+                f"{draft.type}: subject: {kind or 'of no known kind'}; must be {' or '.join(spec.subject)}"
+            )
         fingerprint, body = self.contract.encode(draft)
         return Envelope(
             key=Key(self.source, draft.type, draft.subject, 0), id=self._id(draft, cause), fingerprint=fingerprint, body=body,
@@ -120,7 +122,9 @@ def mark_sent(tx: Transaction, numbers: Iterable[int]) -> None:
 
 def head(tx: Transaction) -> Head:
     newest = tx.execute("SELECT id FROM outbox ORDER BY n DESC LIMIT 1").one()
-    return Head(newest[0] if newest else None, dict(starmap(_pair, tx.execute("SELECT type, sequence FROM total").all())))
+    return Head(
+        newest[0] if newest else None, dict(starmap(_pair, tx.execute("SELECT type, sequence FROM total").all()))
+    )
 
 
 def depth(tx: Transaction) -> tuple[int, int | None]:
@@ -155,7 +159,9 @@ def resend_all(tx: Transaction, type: str) -> int:
 
 def envelope_of(row: Row) -> Envelope:
     """From a row of `COLUMNS`, here or in the inbox."""
-    source, type, subject, sequence, id, fingerprint, body, time, recorded, cause, supersedes, operator, traceparent = row
+    source, type, subject, sequence, id, fingerprint, body, time, recorded, cause, supersedes, operator, traceparent = (
+        row
+    )
     return Envelope(
         key=Key(source, type, subject, sequence), id=UUID(id), fingerprint=fingerprint, body=body, time=time, recorded=recorded,
         cause=UUID(cause) if cause else None, supersedes=UUID(supersedes) if supersedes else None, operator=operator,

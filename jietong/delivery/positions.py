@@ -58,7 +58,9 @@ def begin(tx: Transaction, positions: Iterable[Position]) -> None:
 
 def load(tx: Transaction, topics: Iterable[str]) -> dict[Place, Position]:
     marks, named = placeholders("t", topics)
-    rows = tx.execute(f'SELECT topic, partition, topic_id, "offset", digest FROM position WHERE topic IN ({marks})', named).all()
+    rows = tx.execute(
+        f'SELECT topic, partition, topic_id, "offset", digest FROM position WHERE topic IN ({marks})', named
+    ).all()
     return {Place(row[0], row[1]): Position(*row) for row in rows}
 
 

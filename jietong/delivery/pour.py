@@ -116,7 +116,10 @@ class Pour(Consumer):
             return set()
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT id FROM effect WHERE outcome = 'sending'").all()
-            tx.execute_many("INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING", leaving)
+            tx.execute_many(
+                "INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING",
+                leaving,
+            )
         return {row[0] for row in rows}
 
     def _one(self, envelope: Envelope, asked: bool) -> Fault | Fate:
@@ -134,7 +137,13 @@ class Pour(Consumer):
             return fault
         return Fate.APPLIED
 
-    def _settle_turns(self, tx: Transaction, work: Work, turns: Sequence[tuple[Stream, Sequence[Envelope]]], verdicts: dict[Key, Fault | Fate]) -> None:
+    def _settle_turns(
+        self,
+        tx: Transaction,
+        work: Work,
+        turns: Sequence[tuple[Stream, Sequence[Envelope]]],
+        verdicts: dict[Key, Fault | Fate],
+    ) -> None:
         for stream, events in turns:
             at = inbox.standing(tx, stream)
             for envelope in events:

@@ -1,8 +1,8 @@
 """Reconciliation (对账): what every owner wrote, what the log has, what each reader took; and whether it adds up.
 
-A running city moves while it is counted. So each is read after what it must contain: first the owners, then the log, then
-the readers. Whatever an owner had sent by then must be in the log or trimmed from it, and at every reader or still before
-it in the log. Only what seems to be *more* than its owner wrote is held against a second look at the owner.
+A running city moves while it is counted. So each is read after what it must contain: first the owners, then the log,
+then the readers. Whatever an owner had sent by then must be in the log or trimmed from it, and at every reader or still
+before it in the log. Only what seems to be *more* than its owner wrote is held against a second look at the owner.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ OWED = """SELECT source, type, aggregateid, sequence FROM outbox WHERE sent = 0"
 ROWS = """SELECT c.source, c.type, c.subject, c.sequence, count(o.n), coalesce(max(o.sequence), 0) FROM counter c
 LEFT JOIN outbox o ON o.source = c.source AND o.type = c.type AND o.aggregateid = c.subject GROUP BY 1, 2, 3"""
 AHEAD = "SELECT sequence FROM counter WHERE source = :source AND type = :type AND subject = :subject"
-PRESENT = """SELECT sequence FROM inbox WHERE source = :source AND type = :type AND subject = :subject AND sequence > :last"""
+PRESENT = (
+    """SELECT sequence FROM inbox WHERE source = :source AND type = :type AND subject = :subject AND sequence > :last"""
+)
 
 Pair = tuple[str, str]
 """(source, type)."""
+Offsets = dict[int, tuple[Place, int]]
 
 
 @dataclass(slots=True)
@@ -51,7 +54,8 @@ class Written:
 
 @dataclass(slots=True)
 class Taken:
-    """A reader's side of one (source, type): settled + waiting + held + to_read + short + gaps + unsent = the owner's events.
+    """A reader's side of one (source, type). While nothing moves, settled + waiting + held + to_read + gaps + short and
+    the owner's unsent are the owner's events.
 
     `to_read` is before it in the log; `gaps` are below what it knows, `short` above; `ahead` its owner never wrote.
     """
@@ -98,7 +102,9 @@ class _Owners:
 class _Log:
     """Per stream and sequence the last offset it stands at; which partitions have lost their first records."""
 
-    offsets: dict[Stream, dict[int, tuple[Place, int]]] = field(default_factory=dict[Stream, dict[int, tuple[Place, int]]])
+    offsets: dict[Stream, dict[int, tuple[Place, int]]] = field(
+        default_factory=dict[Stream, dict[int, tuple[Place, int]]]
+    )
     trimmed: set[str] = field(default_factory=set[str])
     strays: int = 0
 
@@ -128,15 +134,16 @@ def _owners(stores: Iterable[Store]) -> _Owners:
     owners = _Owners()
     for store in stores:
         with store.snapshot() as tx:
-            for source, type, total in tx.execute("SELECT source, type, sequence FROM total").all():
-                owners.lines[source, type] = Written(source, type, announced=total)
-            for source, type, subject, sequence in tx.execute(OWED).all():
-                owners.unsent.setdefault(Stream(source, type, subject), set()).add(sequence)
-            for source, type, subject, counter, rows, highest in tx.execute(ROWS).all():
-                line = owners.lines.setdefault((source, type), Written(source, type))
+            for source, kind, total in tx.execute("SELECT source, type, sequence FROM total").all():
+                owners.lines[source, kind] = Written(source, kind, announced=total)
+            for *stream, sequence in tx.execute(OWED).all():
+                owners.unsent.setdefault(Stream(*stream), set()).add(sequence)
+            for *stream, counter, rows, highest in tx.execute(ROWS).all():
+                at = Stream(*stream)
+                line = owners.lines.setdefault((at.source, at.type), Written(at.source, at.type))
                 line.events += rows
                 line.misnumbered += not counter == rows == highest
-                owners.counters[Stream(source, type, subject)] = counter
+                owners.counters[at] = counter
     for stream, sequences in owners.unsent.items():
         owners.lines[stream.source, stream.type].unsent += len(sequences)
     return owners
@@ -171,8 +178,8 @@ def _reader(store: Store, broker: Broker) -> _Reader:
 
 
 def _streams(tx: Transaction) -> Iterator[tuple[Stream, tuple[int, int, frozenset[int]]]]:
-    for source, type, subject, last, known in tx.execute("SELECT source, type, subject, last, known FROM stream").all():
-        stream = Stream(source, type, subject)
+    for *named, last, known in tx.execute("SELECT source, type, subject, last, known FROM stream").all():
+        stream = Stream(*named)
         beyond = tx.execute(PRESENT, {**stream._asdict(), "last": last}).all() if last < known else []
         yield stream, (last, known, frozenset(row[0] for row in beyond))
 
@@ -208,8 +215,8 @@ def _taken(name: str, reader: _Reader, owners: _Owners, log: _Log, again: _Recou
     lines = {pair: Taken(name, *pair) for pair in owners.lines if pair[1] in read}
     for stream in reader.streams:
         lines.setdefault((stream.source, stream.type), Taken(name, stream.source, stream.type))
-    for (source, type, fate), count in reader.fates.items():
-        line = lines[source, type]
+    for (*pair, fate), count in reader.fates.items():
+        line = lines[pair[0], pair[1]]
         match fate:
             case "waiting":
                 line.waiting += count

@@ -31,8 +31,23 @@ class Sent:
 class Relay:
     """The one relay of an outbox; who holds its lock runs it. It holds no transaction while it talks to the log."""
 
-    def __init__(self, source: str, store: Store, broker: Broker, contract: Contract, clock: Callable[[], int], batch: int = BATCH) -> None:
-        self.source, self.store, self.broker, self.contract, self.clock, self.batch = source, store, broker, contract, clock, batch
+    def __init__(
+        self,
+        source: str,
+        store: Store,
+        broker: Broker,
+        contract: Contract,
+        clock: Callable[[], int],
+        batch: int = BATCH,
+    ) -> None:
+        self.source, self.store, self.broker, self.contract, self.clock, self.batch = (
+            source,
+            store,
+            broker,
+            contract,
+            clock,
+            batch,
+        )
         self._announced: Head | None = None
         self._announced_at = 0
 
@@ -72,7 +87,10 @@ class Relay:
     def beat(self) -> None:
         """The slow one: a topic made anew gets everything once again."""
         with self.store.snapshot() as tx:
-            types = [row[0] for row in tx.execute("SELECT type FROM total WHERE source = :source", {"source": self.source}).all()]
+            types = [
+                row[0]
+                for row in tx.execute("SELECT type FROM total WHERE source = :source", {"source": self.source}).all()
+            ]
             known: Mapping[str, str] = dict(tx.execute("SELECT topic, topic_id FROM relayed").all())  # pyright: ignore[reportArgumentType]
         for topic in (self.broker.topic(type) for type in types):
             if known.get(topic.name) != topic.id:
@@ -84,7 +102,13 @@ class Relay:
                        {"topic": topic.name, "id": topic.id})  # fmt: skip
             if was_known:
                 outbox.resend_all(tx, topic.name)
-                alarms.raise_(tx, "topic-renewed", topic.name, "the topic was made anew; all its events are sent again", self.clock())
+                alarms.raise_(
+                    tx,
+                    "topic-renewed",
+                    topic.name,
+                    "the topic was made anew; all its events are sent again",
+                    self.clock(),
+                )
 
     def _announce(self, head: Head) -> None:
         now = self.clock()
@@ -134,4 +158,3 @@ def _prefix_per_stream(rows: Sequence[tuple[int, Envelope]], acknowledged: Seque
         else:
             stuck.add(envelope.key.stream)
     return sent
-

@@ -108,10 +108,14 @@ def wanted(supports: Iterable[Support], works: Sequence[str], chosen: Sequence[s
     for support in sorted((s for s in supports if s.standing != FALLEN), key=lambda s: s.rank):
         for want in _wants(support, works, chosen, serving, uncovered):
             (live if support.standing == IN_FORCE else resting).setdefault(want.identity, want)
-    return Wanted(live, {identity: want for identity, want in resting.items() if identity not in live}, frozenset(uncovered))
+    return Wanted(
+        live, {identity: want for identity, want in resting.items() if identity not in live}, frozenset(uncovered)
+    )
 
 
-def _wants(support: Support, works: Sequence[str], chosen: Sequence[str], serving: Serving, uncovered: set[tuple[str, str]]) -> Iterator[Want]:
+def _wants(
+    support: Support, works: Sequence[str], chosen: Sequence[str], serving: Serving, uncovered: set[tuple[str, str]]
+) -> Iterator[Want]:
     for opening in support.openings:
         for utility in opening.utilities:
             operators = serving(utility, support.site_regions, support.on)
@@ -174,6 +178,12 @@ def next_status(case: Case, aim: str | None, demanded: bool, content: str) -> st
     return "CANCELLED" if aim == CANCELLED and now in (OPEN, SUSPENDED) else None
 
 
-AFTER: Mapping[str, str] = {"LEAD": OPEN, "REQUESTED": OPEN, "AMENDED": OPEN, "RESUMED": OPEN, "SUSPENDED": SUSPENDED, "CANCELLED": CANCELLED}
+AFTER: Mapping[str, str] = {
+    "LEAD": OPEN,
+    "REQUESTED": OPEN,
+    "AMENDED": OPEN,
+    "RESUMED": OPEN,
+    "SUSPENDED": SUSPENDED,
+    "CANCELLED": CANCELLED,
+}
 """Where a case stands once this was said."""
-

@@ -28,10 +28,13 @@ class Door:
     def __init__(self, store: Store, outbox: Publishes) -> None:
         self.store, self.outbox = store, outbox
 
-    def confirm(self, subject: str, demand: Mapping[str, Any], *, key: str, now: datetime, operators: Sequence[str] = ()) -> None:
+    def confirm(
+        self, subject: str, demand: Mapping[str, Any], *, key: str, now: datetime, operators: Sequence[str] = ()
+    ) -> None:
         """The demand of a project, as its company confirms it. Raises InvalidEventError naming a field outside its range."""
         data = {
-            "work": None, "phase": 1, "action": "CONFIRMED", "operators_chosen": list(operators), "demand": {name: demand.get(name) for name in FIELDS},
+            "work": None, "phase": 1, "action": "CONFIRMED", "operators_chosen": list(operators),
+            "demand": {name: demand.get(name) for name in FIELDS},
             "demand_basis": "CONFIRMED", "confirmed_by_uscc": None, "contact_name": None, "contact_phone": None,
         }  # fmt: skip
         with self.store.transaction() as tx:

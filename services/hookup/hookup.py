@@ -17,12 +17,33 @@ from jietong.event import Draft, Event, Fate
 from jietong.service import Learned
 from jietong.store import Row, Transaction
 from services.hookup.cases import (
-    AFTER, CANCELLED, FALLEN, IN_FORCE, STANDING, Case, Identity, Opening, Support, Want, Wanted, next_status, target, wanted,
+    AFTER,
+    CANCELLED,
+    FALLEN,
+    IN_FORCE,
+    STANDING,
+    Case,
+    Identity,
+    Opening,
+    Support,
+    Want,
+    Wanted,
+    next_status,
+    target,
+    wanted,
 )  # fmt: skip
 from services.hookup.facts import Facts, dumps, loads, merged, sort_fields
 
-PROJECT, APPROVAL, ACCEPTANCE = "investment.project.registered.v1", "engineering.approval.decided.v1", "engineering.acceptance.decided.v1"
-DEMAND, REQUESTED, PROGRESSED = "hookup.demand.confirmed.v1", "utility.connection.requested.v1", "utility.connection.progressed.v1"
+PROJECT, APPROVAL, ACCEPTANCE = (
+    "investment.project.registered.v1",
+    "engineering.approval.decided.v1",
+    "engineering.acceptance.decided.v1",
+)
+DEMAND, REQUESTED, PROGRESSED = (
+    "hookup.demand.confirmed.v1",
+    "utility.connection.requested.v1",
+    "utility.connection.progressed.v1",
+)
 LOCAL = timezone(timedelta(hours=8))
 WHERE = ("site_regions", "authority_region", "functional_zone")
 ACKNOWLEDGED = frozenset({"SUSPENDED", "RESUMED", "CANCELLED"})
@@ -111,7 +132,8 @@ class Hookup:
     def _demand(self, tx: Transaction, event: Event) -> None:
         data = event.data
         if data["action"] in ("CONFIRMED", "CORRECTED"):
-            tx.execute("INSERT INTO demand (subject, work, phase, demand, basis, operators) VALUES (:subject, :work, :phase, :demand, :basis, :operators) "
+            tx.execute("INSERT INTO demand (subject, work, phase, demand, basis, operators) "
+                       "VALUES (:subject, :work, :phase, :demand, :basis, :operators) "
                        "ON CONFLICT (subject, work, phase) DO UPDATE SET demand = :demand, basis = :basis, operators = :operators",
                        {"subject": event.subject, "work": data["work"] or "", "phase": data["phase"], "demand": dumps(data["demand"]),
                         "basis": data["demand_basis"], "operators": dumps(data["operators_chosen"])})  # fmt: skip
@@ -123,9 +145,18 @@ class Hookup:
         found = tx.execute("UPDATE case_ SET progress = :status WHERE subject = :subject AND id = :case",
                            {"subject": event.subject, "status": data["status"], "case": data["case"]}).rowcount  # fmt: skip
         if not found:
-            self._task(tx, event.subject, "unknown-case", data["case"], f"{data['operator']} answered a case that was never asked of it", event)
+            self._task(
+                tx,
+                event.subject,
+                "unknown-case",
+                data["case"],
+                f"{data['operator']} answered a case that was never asked of it",
+                event,
+            )
         elif data["status"] == "REFUSED":
-            self._task(tx, event.subject, "refused", data["case"], f"{data['operator']} refused {data['business_kind']}", event)
+            self._task(
+                tx, event.subject, "refused", data["case"], f"{data['operator']} refused {data['business_kind']}", event
+            )
         return Fate.APPLIED
 
     # -- due -------------------------------------------------------------------------------------------------------------
@@ -163,7 +194,9 @@ class Hookup:
         if want is None:
             return loads(case.said)
         demand, support, promise = known.demand(identity), want.support, self.city.promises.get(want.utility)
-        have, ask = sort_fields(self.city.fields(want.utility, identity.business_kind), known.facts, demand.get("demand", {}))
+        have, ask = sort_fields(
+            self.city.fields(want.utility, identity.business_kind), known.facts, demand.get("demand", {})
+        )
         return {
             "case": case.id, "operator": identity.operator, "utility": want.utility, "business_kind": identity.business_kind,
             "phase": identity.phase, "work": want.work, "trigger_type": support.type, "trigger_document": support.document,
@@ -181,24 +214,45 @@ class Hookup:
     # -- tasks: what waits for a person ----------------------------------------------------------------------------------
     def _level_tasks(self, tx: Transaction, known: _Known, wants: Wanted, cause: Event | None) -> None:
         """Tasks that follow from the facts, opened and closed with them."""
-        due = {("uncovered", f"{utility}/{kind}"): "no operator serves this area: find one" for utility, kind in wants.uncovered}
+        due = {
+            ("uncovered", f"{utility}/{kind}"): "no operator serves this area: find one"
+            for utility, kind in wants.uncovered
+        }
         for identity, case in known.cases.items():
             if identity not in wants.live and case.requested != CANCELLED:
                 if case.progress == "CONNECTED":
-                    due["connected-without-support", case.id] = f"{identity.operator}: connected, and its approval fell: nothing is cut; decide"
+                    due["connected-without-support", case.id] = (
+                        f"{identity.operator}: connected, and its approval fell: nothing is cut; decide"
+                    )
                 elif case.requested == "SUSPENDED":
-                    due["suspended", case.id] = f"{identity.operator}: accepted, and its support fell: make safe, then decide"
+                    due["suspended", case.id] = (
+                        f"{identity.operator}: accepted, and its support fell: make safe, then decide"
+                    )
         standing = {(row[1], row[2]): row[0] for row in tx.execute(
-            "SELECT id, kind, about FROM task WHERE subject = :subject AND done IS NULL AND kind IN ('uncovered', 'suspended', 'connected-without-support')",
+            "SELECT id, kind, about FROM task WHERE subject = :subject AND done IS NULL "
+            "AND kind IN ('uncovered', 'suspended', 'connected-without-support')",
             {"subject": known.subject}).all()}  # fmt: skip
         for kind, about in sorted(due.keys() - standing.keys()):
             self._task(tx, known.subject, kind, about, due[kind, about], cause)
         for what in sorted(standing.keys() - due.keys()):
-            tx.execute("UPDATE task SET done = :now WHERE id = :id", {"id": standing[what], "now": _millis(cause.recorded) if cause else 0})
+            tx.execute(
+                "UPDATE task SET done = :now WHERE id = :id",
+                {"id": standing[what], "now": _millis(cause.recorded) if cause else 0},
+            )
 
     def _task(self, tx: Transaction, subject: str, kind: str, about: str, detail: str, cause: Event | None) -> None:
         id = str(uuid5(NAMESPACE_URL, "\x1f".join((subject, kind, about))))
-        tx.execute(TASK, {"id": id, "subject": subject, "kind": kind, "about": about, "detail": detail, "since": _millis(cause.recorded) if cause else 0})
+        tx.execute(
+            TASK,
+            {
+                "id": id,
+                "subject": subject,
+                "kind": kind,
+                "about": about,
+                "detail": detail,
+                "since": _millis(cause.recorded) if cause else 0,
+            },
+        )
 
     # -- remember, subjects ------------------------------------------------------------------------------------------------
     def remember(self, tx: Transaction, event: Event) -> None:
@@ -206,7 +260,12 @@ class Hookup:
         if event.type != REQUESTED:
             return
         data = dict(event.data)
-        works = [row[0] for row in tx.execute("SELECT work FROM work WHERE subject = :s ORDER BY ordinal", {"s": event.subject}).all()]
+        works = [
+            row[0]
+            for row in tx.execute(
+                "SELECT work FROM work WHERE subject = :s ORDER BY ordinal", {"s": event.subject}
+            ).all()
+        ]
         slot = "" if not data["work"] or not works or data["work"] == works[0] else data["work"]
         identity = Identity(slot, data["operator"], data["business_kind"], data["phase"])
         said = {name: value for name, value in data.items() if name not in ("status", "round", "reason")}
@@ -215,7 +274,12 @@ class Hookup:
         tx.execute(CASE, {"subject": event.subject, **identity._asdict(), **_columns(case)})
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
-        return [row[0] for row in tx.execute("SELECT subject FROM project UNION SELECT subject FROM support UNION SELECT subject FROM case_").all()]
+        return [
+            row[0]
+            for row in tx.execute(
+                "SELECT subject FROM project UNION SELECT subject FROM support UNION SELECT subject FROM case_"
+            ).all()
+        ]
 
 
 class _Known:
@@ -226,16 +290,21 @@ class _Known:
         by = {"subject": subject}
         project = tx.execute("SELECT status, facts FROM project WHERE subject = :subject", by).one()
         supports = tx.execute("SELECT type, item, standing, rows, work, phase, decision_kind, permit_part, document, site_regions, authority_region, "
-                              "functional_zone, decided, facts FROM support WHERE subject = :subject ORDER BY decided, type, item", by).all()  # fmt: skip
+                              "functional_zone, decided, facts FROM support WHERE subject = :subject "
+                              "ORDER BY decided, type, item", by).all()  # fmt: skip
         self.cancelled = project is not None and project[0] == "CANCELLED"
         self.supports = [_support_of(row, self.cancelled) for row in supports]
         told = [project[1]] if project else []
         self.facts = merged(loads(text) for text in (*told, *(row[13] for row in supports)) if text)
-        self.works = [row[0] for row in tx.execute("SELECT work FROM work WHERE subject = :subject ORDER BY ordinal", by).all()]
+        self.works = [
+            row[0] for row in tx.execute("SELECT work FROM work WHERE subject = :subject ORDER BY ordinal", by).all()
+        ]
         self.cases = {Identity(*row[:4]): _case_of(row) for row in tx.execute(
             "SELECT work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data, progress, opened FROM case_ "
             "WHERE subject = :subject", by).all()}  # fmt: skip
-        demands = tx.execute("SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject", by).all()
+        demands = tx.execute(
+            "SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject", by
+        ).all()
         self._demands = {(row[0], row[1]): {"demand": loads(row[2]), "basis": row[3]} for row in demands}
         self.chosen = sorted({operator for row in demands for operator in loads(row[4])})
 
@@ -269,11 +338,16 @@ def _reason(status: str, known: _Known, want: Want | None) -> str:
 
 def _work(tx: Transaction, subject: str, work: str, previous: str | None) -> None:
     tx.execute("INSERT INTO work (subject, work, ordinal, previous) SELECT :subject, :work, coalesce(max(ordinal), 0) + 1, :previous FROM work "
-               "WHERE subject = :subject ON CONFLICT (subject, work) DO NOTHING", {"subject": subject, "work": work, "previous": previous})  # fmt: skip
+               "WHERE subject = :subject ON CONFLICT (subject, work) DO NOTHING", {"subject": subject, "work": work,
+               "previous": previous})  # fmt: skip
 
 
 def _where(data: Facts) -> dict[str, Any]:
-    return {"site_regions": dumps(list(data["site_regions"])), "authority_region": data["authority_region"], "functional_zone": data["functional_zone"]}
+    return {
+        "site_regions": dumps(list(data["site_regions"])),
+        "authority_region": data["authority_region"],
+        "functional_zone": data["functional_zone"],
+    }
 
 
 def _json(facts: Facts | None) -> str | None:
@@ -290,5 +364,3 @@ def _millis(moment: datetime) -> int:
 
 def _moment(millis: int) -> datetime:
     return datetime.fromtimestamp(millis / 1000, UTC)
-
-

@@ -323,7 +323,8 @@ def _work(
             work.register(POISON)
         else:
             work.once()
-    _say("worked")
+    if count:
+        _say("worked")
     return True
 
 

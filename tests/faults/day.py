@@ -1,5 +1,5 @@
-"""A day on both platforms, always the same, whatever zone this process is in: `python -m tests.faults.day FOLDER` leaves
-`said.json`, what the log has of it."""
+"""A day on both platforms, the same whatever zone this process is in: `python -m tests.faults.day FOLDER` leaves what
+the log has of it in `said.json`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,16 @@ def main(folder: Path) -> None:
     code = platform.register(told, now=MIDNIGHT - timedelta(minutes=1))
     platform.decide(code, "FILED", "备 1", now=MIDNIGHT)
     exchange, engineers = engineering.build(engine, city.load("jiangmen", types))
-    work = Work(project=code, code=f"{code}-1", name="一期", developer="91440703MA4UQ0000X", developer_name="某公司", site_regions=["440703"],
-                address="建设路 1 号", planned_start=date(2026, 6, 1))  # fmt: skip
+    work = Work(
+        project=code,
+        code=f"{code}-1",
+        name="一期",
+        developer="91440703MA4UQ0000X",
+        developer_name="某公司",
+        site_regions=["440703"],
+        address="建设路 1 号",
+        planned_start=date(2026, 6, 1),
+    )
     exchange.register(work, MIDNIGHT)
     exchange.open_item(work.code, "JM-0301", "SX-1", MIDNIGHT)
     for minutes, status in enumerate((1, 3, 11)):

@@ -74,15 +74,14 @@ def limit(engine: Engine, more: int | None) -> None:
 
 
 # -- F26 ---------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("when", [60, 150])
 def test_f26_after_an_io_error_in_a_commit_the_process_ends_and_what_it_did_is_unknown(
-    start: Callable[..., City], tmp_path: Path, when: int
+    start: Callable[..., City], tmp_path: Path
 ) -> None:
     if shutil.which("strace") is None:
         assert "CI" not in os.environ, "CI must have strace: apt-get install -y strace"
         pytest.skip("no strace on this machine: apt-get install -y strace")
     broken = start(
-        "--seed", "broken", "--operations", "300", "--pace", "0.01", wrapper=(*STRACE[:-1], f"{STRACE[-1]}{when}+")
+        "--seed", "broken", "--operations", "300", "--pace", "0.01", wrapper=(*STRACE[:-1], f"{STRACE[-1]}200+")
     )
     assert broken.ended() == os.EX_IOERR, broken.errors
     assert any("the disk failed during a commit" in line for line in broken.errors), broken.errors
@@ -92,7 +91,6 @@ def test_f26_after_an_io_error_in_a_commit_the_process_ends_and_what_it_did_is_u
     verdict = judged(tmp_path / "city")
     whole.stop()
     told(
-        commits_before=when,
         operations=verdict.numbers["operations"],
         committed=verdict.numbers["unknown but committed"],
     )
@@ -120,7 +118,7 @@ def day_in(zone: str, tmp_path: Path) -> list[dict[str, str]]:
     return json.loads((folder / "said.json").read_text("utf-8"))
 
 
-# -- databases and topics that are not what they were --------------------------------------------------------------------
+# -- databases and topics that are not what they were ------------------------------------------------------------------
 def test_a_platform_restored_from_a_backup_is_not_let_speak_until_a_newer_one_is_there(bench: Bench) -> None:
     path, backup, newer = bench.platform.path, bench.folder / "backup", bench.folder / "newer"
     bench.commit(draft(1), draft(2))
@@ -207,9 +205,9 @@ def test_the_last_event_of_a_project_lost_from_the_log_is_missed_and_asked_for(b
 def lose(bench: Bench, subject: str) -> None:
     """Send it, and let the log forget its last record."""
     bench.send()
+    last = 'SELECT rowid FROM record WHERE topic = ? AND key = ? ORDER BY "offset" DESC LIMIT 1'
     with closing(sqlite3.connect(bench.folder / "log.db")) as db:
-        gone = db.execute('DELETE FROM record WHERE rowid = (SELECT rowid FROM record WHERE topic = ? AND key = ? ORDER BY "offset" DESC LIMIT 1)',
-                          (APPROVAL, subject.encode())).rowcount  # fmt: skip
+        gone = db.execute(f"DELETE FROM record WHERE rowid = ({last})", (APPROVAL, subject.encode())).rowcount
         db.commit()
     assert gone == 1
 

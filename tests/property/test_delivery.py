@@ -7,7 +7,6 @@ databases restored from backups. Whatever happened: each committed event has exa
 from __future__ import annotations
 
 import os
-
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -48,7 +47,13 @@ FIELDS = {
 }
 PARTITIONS = {"approval": 2, "project": 1, "request": 2}
 TOPICS = {**PARTITIONS, RESEND: 1, HEADS: 1}
-RELAY_POINTS = ["relay.after_head", "relay.before_send", "relay.after_ack", "relay.before_mark_commit", "relay.after_mark"]
+RELAY_POINTS = [
+    "relay.after_head",
+    "relay.before_send",
+    "relay.after_ack",
+    "relay.before_mark_commit",
+    "relay.after_mark",
+]
 CONSUMER_POINTS = ["consumer.before_batch", "consumer.before_commit", "consumer.after_commit"]
 NO_LIMIT = Limit(in_a_row=10**9, least=10**9)  # it has tests of its own
 EPOCH = 1_700_000_000_000
@@ -58,10 +63,15 @@ SEEN: defaultdict[str, int] = defaultdict(int)
 def small_catalog() -> Catalog:
     whole = load()
     core = {name: whole.topics[name] for name in (HEADS, RESEND)}
-    specs = {name: TopicSpec(name, {}, ["local"], ["*"], "tests", ["*"], parts, "internal") for name, parts in PARTITIONS.items()}
+    specs = {
+        name: TopicSpec(name, {}, ["local"], ["*"], "tests", ["*"], parts, "internal")
+        for name, parts in PARTITIONS.items()
+    }
     schemas = {name: [Schema(name, 1, {"type": "record", "name": name, "fields": [{"name": f, "type": t} for f, t in fields.items()]})]
                for name, fields in FIELDS.items()}  # fmt: skip
-    ids = {(name, 1): 100 + n for n, name in enumerate(FIELDS)} | {key: id for key, id in whole.ids.items() if key[0] in core}
+    ids = {(name, 1): 100 + n for n, name in enumerate(FIELDS)} | {
+        key: id for key, id in whole.ids.items() if key[0] in core
+    }
     return Catalog({**specs, **core}, {**schemas, **{name: whole.schemas[name] for name in core}}, ids)
 
 
@@ -88,17 +98,28 @@ class TinyHookup:
             tx.execute("INSERT OR REPLACE INTO approval VALUES (:p, :s, :kind, :granted)",
                        {"p": event.subject, "s": event.source, "kind": d["kind"], "granted": d["granted"]})  # fmt: skip
         else:
-            tx.execute("INSERT OR REPLACE INTO project VALUES (:p, :area, :alive)", {"p": event.subject, "area": d["area"], "alive": d["alive"]})
+            tx.execute(
+                "INSERT OR REPLACE INTO project VALUES (:p, :area, :alive)",
+                {"p": event.subject, "area": d["area"], "alive": d["alive"]},
+            )
         return Fate.APPLIED
 
     def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:
         wanted, asked = self.wanted(tx, subject), self.asked(tx, subject)
         changes = [(case, asked.get(case, (0, 0))[0] + 1, True) for case in wanted if not asked.get(case, (0, 0))[1]]
-        changes += [(case, number + 1, False) for case, (number, is_open) in asked.items() if is_open and case not in wanted]
+        changes += [
+            (case, number + 1, False) for case, (number, is_open) in asked.items() if is_open and case not in wanted
+        ]
         for (operator, kind), number, is_open in sorted(changes):
             data = {"operator": operator, "kind": kind, "round": number, "open": is_open}
             self.note(tx, subject, data)
-            yield Draft(type="request", subject=subject, time=datetime.fromtimestamp(EPOCH / 1000, UTC), data=data, about=(operator, kind, str(number)))
+            yield Draft(
+                type="request",
+                subject=subject,
+                time=datetime.fromtimestamp(EPOCH / 1000, UTC),
+                data=data,
+                about=(operator, kind, str(number)),
+            )
 
     def remember(self, tx: Transaction, event: Event) -> None:
         self.note(tx, event.subject, dict(event.data))
@@ -154,10 +175,20 @@ class World(RuleBasedStateMachine):
         self.now, self.row = EPOCH, 0
         self.log = MemoryLog(TOPICS)
         self.log.compacted = {HEADS}
-        self.services = {s.name: s for s in (TinyHookup(), Recorder("timeline", "approval", "project", filtered="permit"), Recorder("utility", "request"))}
+        self.services = {
+            s.name: s
+            for s in (
+                TinyHookup(),
+                Recorder("timeline", "approval", "project", filtered="permit"),
+                Recorder("utility", "request"),
+            )
+        }
         self.stores = {name: MemoryStore(name, delivery) for name in PLATFORMS}
         self.stores |= {name: MemoryStore(name, delivery, city if name == "hookup" else effects) for name in READERS}
-        self.outboxes = {name: Outbox(f"urn:jietong:440700:{name}", CONTRACT, lambda: self.now, store.bell) for name, store in self.stores.items()}
+        self.outboxes = {
+            name: Outbox(f"urn:jietong:440700:{name}", CONTRACT, lambda: self.now, store.bell)
+            for name, store in self.stores.items()
+        }
         self.consumers: dict[str, Consumer] = {}
         self.rows: dict[str, set[UUID]] = defaultdict(set)
         self.bad: dict[UUID, str] = {}
@@ -165,7 +196,12 @@ class World(RuleBasedStateMachine):
         self.backups = {name: store.copy() for name, store in self.stores.items()}
 
     # ---- work
-    @rule(source=st.sampled_from(["e1", "e2"]), project=st.sampled_from(PROJECTS), kind=st.sampled_from(list(TRIGGERS)), granted=st.booleans())
+    @rule(
+        source=st.sampled_from(["e1", "e2"]),
+        project=st.sampled_from(PROJECTS),
+        kind=st.sampled_from(list(TRIGGERS)),
+        granted=st.booleans(),
+    )
     def approve(self, source: str, project: str, kind: str, granted: bool) -> None:
         self.emit(source, "approval", project, kind=kind, granted=granted)
 
@@ -189,7 +225,15 @@ class World(RuleBasedStateMachine):
         old = sorted(self.bad)[pick % len(self.bad)]
         self.emit("e1", "approval", self.bad[old], supersedes=old, kind="plan", granted=granted)
 
-    def emit(self, source: str, type: str, subject: str, body: bytes | None = None, supersedes: UUID | None = None, **data: Any) -> UUID:
+    def emit(
+        self,
+        source: str,
+        type: str,
+        subject: str,
+        body: bytes | None = None,
+        supersedes: UUID | None = None,
+        **data: Any,
+    ) -> UUID:
         self.row += 1
         draft = Draft(type=type, subject=subject, time=datetime.fromtimestamp(self.now / 1000, UTC), data={"row": f"{source}-{self.row}", **data},
                       about=(str(self.row),), supersedes=supersedes)  # fmt: skip
@@ -224,7 +268,9 @@ class World(RuleBasedStateMachine):
     def step(self, name: str, do: Callable[[Consumer], object]) -> None:
         try:
             if name not in self.consumers:
-                made = Consumer(self.services[name], self.stores[name], self.log, self.outboxes[name], NO_LIMIT, batch=4)
+                made = Consumer(
+                    self.services[name], self.stores[name], self.log, self.outboxes[name], NO_LIMIT, batch=4
+                )
                 made.start()
                 self.consumers[name] = made
             do(self.consumers[name])
@@ -263,7 +309,9 @@ class World(RuleBasedStateMachine):
 
     def beaten(self, consumer: Consumer) -> None:
         consumer.beat()
-        Completeness(consumer.service.types, consumer.store, consumer.outbox, heads.Heads(self.log, CONTRACT)).beat(self.now)
+        Completeness(consumer.service.types, consumer.store, consumer.outbox, heads.Heads(self.log, CONTRACT)).beat(
+            self.now
+        )
 
     @rule(subject=st.sampled_from(PROJECTS), yes=st.booleans())
     def refuse(self, subject: str, yes: bool) -> None:
@@ -291,11 +339,24 @@ class World(RuleBasedStateMachine):
             r = records[pick % len(records)]
             self.log.append([Message(topic, r.key, r.value, r.headers)])
 
-    @rule(topic=st.sampled_from(list(PARTITIONS)), garbage=st.sampled_from([b"", b"\0\0\0\0\1zzz", b"\xff" * 9, None]), headed=st.booleans())
+    @rule(
+        topic=st.sampled_from(list(PARTITIONS)),
+        garbage=st.sampled_from([b"", b"\0\0\0\0\1zzz", b"\xff" * 9, None]),
+        headed=st.booleans(),
+    )
     def garbage(self, topic: str, garbage: bytes | None, headed: bool) -> None:
         names = {"ce_source": "urn:jietong:440700:e1", "ce_type": topic, "ce_subject": PROJECTS[0], "ce_sequence": "1", "ce_digest": "00",
                  "ce_id": str(UUID(int=1)), "ce_time": "2026-01-01T00:00:00Z", "ce_recordedtime": "2026-01-01T00:00:00Z"}  # fmt: skip
-        self.log.append([Message(topic, PROJECTS[0].encode(), garbage, tuple((k, v.encode()) for k, v in names.items()) if headed else ())])
+        self.log.append(
+            [
+                Message(
+                    topic,
+                    PROJECTS[0].encode(),
+                    garbage,
+                    tuple((k, v.encode()) for k, v in names.items()) if headed else (),
+                )
+            ]
+        )
 
     @rule(topic=st.sampled_from(list(PARTITIONS)), pick=st.integers(0, 10**6))
     def damage(self, topic: str, pick: int) -> None:
@@ -303,7 +364,12 @@ class World(RuleBasedStateMachine):
             SEEN["damaged"] += 1
             self.log.damage(records[pick % len(records)])
 
-    @rule(topic=st.sampled_from([*PARTITIONS, RESEND]), kind=st.sampled_from(["recreate", "truncate", "retain"]), partition=st.integers(0, 1), keep=st.integers(0, 3))
+    @rule(
+        topic=st.sampled_from([*PARTITIONS, RESEND]),
+        kind=st.sampled_from(["recreate", "truncate", "retain"]),
+        partition=st.integers(0, 1),
+        keep=st.integers(0, 3),
+    )
     def lose(self, topic: str, kind: str, partition: int, keep: int) -> None:
         SEEN[kind] += 1
         if kind == "recreate":
@@ -319,11 +385,18 @@ class World(RuleBasedStateMachine):
     @rule(name=st.sampled_from(PLATFORMS + READERS))
     def restore(self, name: str) -> None:
         """What was announced and is gone must be noticed before anything moves; then a person puts the newer one back."""
-        now, announced = self.stores[name].copy(), heads.Heads(self.log, CONTRACT).read().get(self.outboxes[name].source)
+        now, announced = (
+            self.stores[name].copy(),
+            heads.Heads(self.log, CONTRACT).read().get(self.outboxes[name].source),
+        )
         self.stores[name].restore(self.backups[name])
         self.consumers.pop(name, None)
         with self.stores[name].snapshot() as tx:
-            gone = announced and announced.head.newest and not tx.execute("SELECT 1 FROM outbox WHERE id = :id", {"id": announced.head.newest}).one()
+            gone = (
+                announced
+                and announced.head.newest
+                and not tx.execute("SELECT 1 FROM outbox WHERE id = :id", {"id": announced.head.newest}).one()
+            )
         before = len(self.log.everything(HEADS)), {t: len(self.log.everything(t)) for t in PARTITIONS}
         for start in (self.made_relay, *([self.started] if name in READERS else [])):
             try:
@@ -398,7 +471,12 @@ class World(RuleBasedStateMachine):
                 found[f"{name} inbox"] = [*inbox.gaps(tx), *inbox.held(tx, Fate.WAITING, Fate.PARKED, Fate.DEAD)]
                 known = inbox.sums(tx)
             said = heads.Heads(self.log, CONTRACT).read()
-            found[f"{name} short"] = [(s, t) for s in said for t in self.services[name].types if known.get((s, t), 0) != said[s].head.counts.get(t, 0)]
+            found[f"{name} short"] = [
+                (s, t)
+                for s in said
+                for t in self.services[name].types
+                if known.get((s, t), 0) != said[s].head.counts.get(t, 0)
+            ]
         return found
 
     def column(self, name: str, sql: str) -> list[Any]:
@@ -441,16 +519,23 @@ class World(RuleBasedStateMachine):
             SEEN[fate] += 1
         if isinstance(service, Recorder):
             with store.snapshot() as tx:
-                done = [Key(*row) for row in tx.execute("SELECT source, type, subject, sequence FROM done ORDER BY n").all()]
+                done = [
+                    Key(*row) for row in tx.execute("SELECT source, type, subject, sequence FROM done ORDER BY n").all()
+                ]
             assert len(done) == len(set(done)), (name, "twice")
-            assert set(done) == {key for key in due if self.fates(service, due[key], truth) == {"applied"}}, (name, "effects")
+            assert set(done) == {key for key in due if self.fates(service, due[key], truth) == {"applied"}}, (
+                name,
+                "effects",
+            )
             for stream in {key.stream for key in done}:
                 numbers = [key.sequence for key in done if key.stream == stream]
                 assert numbers == sorted(numbers), (name, "order", stream, numbers)
 
     def fates(self, service: object, e: Any, truth: dict[Key, Any]) -> set[str]:
         if e.id in self.bad:
-            return {"skipped", "superseded"} if any(other.supersedes == e.id for other in truth.values()) else {"skipped"}
+            return (
+                {"skipped", "superseded"} if any(other.supersedes == e.id for other in truth.values()) else {"skipped"}
+            )
         return {"filtered"} if CONTRACT.decode(e).data.get("kind") == getattr(service, "filtered", "") else {"applied"}
 
     def count_cases(self, truth: dict[Key, Any]) -> None:
@@ -467,9 +552,18 @@ class World(RuleBasedStateMachine):
                 projects[key.subject] = d["area"] if d["alive"] else None
             else:
                 cases[key.subject, d["operator"], d["kind"]].append((d["round"], d["open"]))
-        wanted = {(p, o, TRIGGERS[k]) for (p, _, k), granted in approvals.items() if granted and (area := projects.get(p)) for o in AREAS[area]}
+        wanted = {
+            (p, o, TRIGGERS[k])
+            for (p, _, k), granted in approvals.items()
+            if granted and (area := projects.get(p))
+            for o in AREAS[area]
+        }
         for case, rounds in cases.items():
-            assert rounds == [(i, bool(i % 2)) for i in range(1, len(rounds) + 1)], ("case acted on twice", case, rounds)
+            assert rounds == [(i, bool(i % 2)) for i in range(1, len(rounds) + 1)], (
+                "case acted on twice",
+                case,
+                rounds,
+            )
         assert {case for case, rounds in cases.items() if rounds[-1][1]} == wanted, ("wanted", wanted, dict(cases))
 
     def teardown(self) -> None:
@@ -498,7 +592,20 @@ SETTINGS = settings(
     suppress_health_check=list(HealthCheck), print_blob=False, report_multiple_bugs=False,
     phases=[Phase.generate] + [Phase.shrink] * ("JIETONG_SHRINK" in os.environ),
 )  # fmt: skip
-EXERCISED = ("relay crash", "consumer crash", "fenced", "rewound", "damaged", "recreate", "truncate", "retain", "applied", "filtered", "skipped", "superseded")
+EXERCISED = (
+    "relay crash",
+    "consumer crash",
+    "fenced",
+    "rewound",
+    "damaged",
+    "recreate",
+    "truncate",
+    "retain",
+    "applied",
+    "filtered",
+    "skipped",
+    "superseded",
+)
 
 
 def test_whatever_goes_wrong_each_event_has_one_effect_at_each_reader_in_order() -> None:

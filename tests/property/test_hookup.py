@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 from uuid import UUID
 
@@ -17,7 +18,7 @@ from jietong.city import load as load_city
 from jietong.contract import Contract
 from jietong.event import Draft, Event
 from jietong.testing import MemoryStore
-from services.hookup.hookup import ACCEPTANCE, APPROVAL, DEMAND, PROGRESSED, PROJECT, REQUESTED, Hookup
+from services.hookup.hookup import ACCEPTANCE, APPROVAL, DEMAND, PROGRESSED, PROJECT, Hookup
 from services.hookup.tables import hookup
 
 CATALOG = load()
@@ -25,7 +26,13 @@ CITY = load_city("jiangmen", CATALOG)
 CONTRACT = Contract(CATALOG)
 CODE = "2106-440703-04-01-237445"
 T0 = datetime(2026, 3, 2, 9, tzinfo=UTC)
-WHERE: dict[str, Any] = {"site_regions": ["440703"], "authority_region": "440703", "functional_zone": None, "item_code": None, "historical": False}
+WHERE: dict[str, Any] = {
+    "site_regions": ["440703"],
+    "authority_region": "440703",
+    "functional_zone": None,
+    "item_code": None,
+    "historical": False,
+}
 OPEN_WORDS = ("LEAD", "REQUESTED", "AMENDED", "RESUMED")
 
 
@@ -33,7 +40,9 @@ def project(status: str, **facts: Any) -> tuple[str, dict[str, Any]]:
     return PROJECT, {"status": status, "decision_form": "FILED", "document_number": "江备 1", "project": facts, **WHERE}
 
 
-def approval(decision: str, work: str = "W1", item: str = "I1", kind: str = "CONSTRUCTION", part: str = "FULL", **more: Any) -> tuple[str, dict[str, Any]]:
+def approval(
+    decision: str, work: str = "W1", item: str = "I1", kind: str = "CONSTRUCTION", part: str = "FULL", **more: Any
+) -> tuple[str, dict[str, Any]]:
     return APPROVAL, {
         "work": work, "previous_work": None, "item_instance": item, "decision_kind": kind, "permit_part": part, "phase": 1, "decision": decision,
         "acceptance_basis": "FULL", "decision_basis": "FULL", "missing": [], "missing_due": None, "document_number": None, "document_title": None,
@@ -54,7 +63,7 @@ def demand(kva: str) -> tuple[str, dict[str, Any]]:
 class Office:
     """One hookup service on one project, and utilities that answer what they are asked."""
 
-    def __init__(self, answers: Mapping[str, str] = {}) -> None:  # noqa: B006
+    def __init__(self, answers: Mapping[str, str] = {}) -> None:
         self.store, self.service, self.answers = MemoryStore("hookup", hookup), Hookup(CITY), answers
         self.sequences: defaultdict[str, int] = defaultdict(int)
         self.said: list[Draft] = []
@@ -64,7 +73,8 @@ class Office:
         self.sequences[type] += 1
         n = self.sequences[type]
         moment = T0 + timedelta(minutes=n)
-        event = Event(type=type, subject=CODE, time=moment, data=data, id=UUID(int=hash((type, n)) % 2**120), source=f"urn:jietong:440700:{type.split('.')[0]}",
+        event = Event(type=type, subject=CODE, time=moment, data=data, id=UUID(int=hash((type, n)) % 2**120),
+        source=f"urn:jietong:440700:{type.split('.', maxsplit=1)[0]}",
                       sequence=n, recorded=moment)  # fmt: skip
         CONTRACT.encode(event)
         with self.store.transaction() as tx:
@@ -73,7 +83,9 @@ class Office:
         for draft in drafts:
             CONTRACT.encode(draft)
         self.said += drafts
-        self.waiting += [draft for draft in drafts if draft.data["status"] == "LEAD" and draft.data["business_kind"] in self.answers]
+        self.waiting += [
+            draft for draft in drafts if draft.data["status"] == "LEAD" and draft.data["business_kind"] in self.answers
+        ]
 
     def answer(self) -> None:
         """One utility answers the oldest lead, in its own time: an answer always follows its request."""
@@ -87,7 +99,9 @@ class Office:
     def cases(self) -> dict[tuple[str, str, str, int], tuple[str, bool, str | None]]:
         """Every case that is not as if it had never been: where it stands, whether confirmed, the utility's word."""
         with self.store.snapshot() as tx:
-            rows = tx.execute("SELECT work, operator, business_kind, phase, requested, confirmed, progress FROM case_").all()
+            rows = tx.execute(
+                "SELECT work, operator, business_kind, phase, requested, confirmed, progress FROM case_"
+            ).all()
         return {tuple(row[:4]): (row[4], bool(row[5]), row[6]) for row in rows if row[4] != "CANCELLED"}  # type: ignore[misc]
 
     def statuses(self, operator: str, kind: str) -> list[str]:
@@ -122,9 +136,15 @@ def told(topics: Sequence[Sequence[Fact]], order: Sequence[int], answers: Mappin
     return office
 
 
-@given(st.tuples(PROJECT_FACTS, DECISIONS, ACCEPTANCES, DEMANDS), st.lists(st.integers(0, 3), max_size=14), st.lists(st.integers(0, 3), max_size=14))
+@given(
+    st.tuples(PROJECT_FACTS, DECISIONS, ACCEPTANCES, DEMANDS),
+    st.lists(st.integers(0, 3), max_size=14),
+    st.lists(st.integers(0, 3), max_size=14),
+)
 @settings(max_examples=150, deadline=None, derandomize=True, database=None)
-def test_every_interleaving_that_keeps_each_topics_order_ends_in_the_same_cases(topics: Any, one: list[int], other: list[int]) -> None:
+def test_every_interleaving_that_keeps_each_topics_order_ends_in_the_same_cases(
+    topics: Any, one: list[int], other: list[int]
+) -> None:
     first, second = told(topics, one, {}), told(topics, other, {})
     assert first.cases() == second.cases()
     assert first.tasks() == second.tasks()
@@ -133,9 +153,14 @@ def test_every_interleaving_that_keeps_each_topics_order_ends_in_the_same_cases(
             mine = [d.data for d in office.said if d.data["case"] == case]
             assert [d["round"] for d in mine] == list(range(1, len(mine) + 1))
             assert mine[0]["status"] == "LEAD"
-            for before, after in zip(mine, mine[1:], strict=False):
+            for before, after in pairwise(mine):
                 was_open = before["status"] in OPEN_WORDS
-                assert (after["status"] in ("LEAD", "RESUMED")) != was_open or after["status"] in ("SUSPENDED", "CANCELLED", "REQUESTED", "AMENDED")
+                assert (after["status"] in ("LEAD", "RESUMED")) != was_open or after["status"] in (
+                    "SUSPENDED",
+                    "CANCELLED",
+                    "REQUESTED",
+                    "AMENDED",
+                )
 
 
 @given(st.tuples(PROJECT_FACTS, DECISIONS, ACCEPTANCES, DEMANDS), st.lists(st.integers(0, 3), max_size=14))
@@ -154,7 +179,9 @@ def test_a_decided_project_opens_a_lead_at_every_permanent_utility_that_serves_i
     office.tell(*project("REGISTERED", name="甲"))
     assert office.said == []
     office.tell(*project("DECIDED", name="甲"))
-    assert {d.operator for d in office.said} == {o.id for o in CITY.operators.values() if any(a.covers(["440703"], T0.date()) for a in o.areas)}
+    assert {d.operator for d in office.said} == {
+        o.id for o in CITY.operators.values() if any(a.covers(["440703"], T0.date()) for a in o.areas)
+    }
     assert {d.data["status"] for d in office.said} == {"LEAD"}
     lead = next(d.data for d in office.said if d.operator == "jm-power")
     assert "project.name" in lead["fields_known"]
@@ -209,7 +236,9 @@ def test_the_first_work_adopts_the_projects_case_and_further_ones_open_their_own
     office.tell(*approval("APPROVED", work="W1", item="a", kind="ENGINEERING_PLANNING"))
     office.tell(*approval("APPROVED", work="W2", item="b", kind="ENGINEERING_PLANNING"))
     assert office.statuses("jm-gas", "PERMANENT") == ["LEAD", "AMENDED", "LEAD"]
-    assert sorted(work for work, operator, kind, _ in office.cases() if (operator, kind) == ("jm-gas", "PERMANENT")) == ["", "W2"]
+    assert sorted(
+        work for work, operator, kind, _ in office.cases() if (operator, kind) == ("jm-gas", "PERMANENT")
+    ) == ["", "W2"]
 
 
 def test_what_opens_nothing() -> None:

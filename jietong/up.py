@@ -26,7 +26,13 @@ from jietong.errors import UsageError
 from jietong.event import Fate
 from jietong.settings import Settings
 
-PROGRAMS = ("connectors.investment", "connectors.engineering", "connectors.realestate", "connectors.utility", "services.hookup")
+PROGRAMS = (
+    "connectors.investment",
+    "connectors.engineering",
+    "connectors.realestate",
+    "connectors.utility",
+    "services.hookup",
+)
 PAGE = "services.timeline"
 LOOP_STUCK = 30.0
 """Seconds without a step after which a movement's loop counts as stuck."""
@@ -61,7 +67,9 @@ def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequenc
     login = timeline.Login("jietong", settings.password.get_secret_value()) if settings.password else None
     page, mapping = timeline.build(engine, pack, settings.host, login)
     running = Running(engine, [*programs, mapping, *engine.feeds()]).start()
-    server = uvicorn.Server(uvicorn.Config(_app(page, running), log_config=None, lifespan="off", timeout_graceful_shutdown=2))
+    server = uvicorn.Server(
+        uvicorn.Config(_app(page, running), log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+    )
     threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="page", daemon=True).start()
     host, port = sock.getsockname()[:2]
     return City(engine, running, server, f"http://{host}:{port}/")
@@ -75,7 +83,9 @@ def up(settings: Settings, say: Callable[[str], None]) -> int:
         signal.signal(number, lambda _number, _frame: stop.set())
     engine, pack = open_engine(settings)
     try:
-        running = start(settings, engine, pack, [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)])
+        running = start(
+            settings, engine, pack, [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)]
+        )
         say(f"ready: {pack.name.zh} at {running.address}")
         while not stop.wait(1.0) and not running.running.failed.is_set():
             for feed in engine.feeds():
@@ -94,14 +104,18 @@ def wiring(name: str) -> ModuleType:
     try:
         return importlib.import_module(f"{name}.__main__")
     except ModuleNotFoundError as error:
-        raise UsageError(f"no program {name} here ({error.name} cannot be imported): run this beside `services/` and `connectors/`") from error
+        raise UsageError(
+            f"no program {name} here ({error.name} cannot be imported): run this beside `services/` and `connectors/`"
+        ) from error
 
 
 def _listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port))
     except OSError as error:
-        raise UsageError(f"cannot listen on {host}:{port} ({error.strerror}): is another city running? choose another with --port") from error
+        raise UsageError(
+            f"cannot listen on {host}:{port} ({error.strerror}): is another city running? choose another with --port"
+        ) from error
 
 
 # -- what is seen from outside --------------------------------------------------------------------------------------------
@@ -112,14 +126,18 @@ def _app(page: Starlette, running: Running) -> Starlette:
         return Response(exposition(), media_type=metrics.CONTENT_TYPE)
 
     def healthy(_: Request) -> Response:
-        stuck = sorted(name for name, health in running.health.items() if _stuck(health.moved, health.waiting or health.halted))
+        stuck = sorted(
+            name for name, health in running.health.items() if _stuck(health.moved, health.waiting or health.halted)
+        )
         return PlainTextResponse("ok\n" if not stuck else f"stuck: {', '.join(stuck)}\n", 200 if not stuck else 503)
 
     def ready(_: Request) -> Response:
         state = readiness(running)
         return JSONResponse(state, 200 if state["ready"] else 503)
 
-    return Starlette(routes=[Route("/metrics", measured), Route("/healthz", healthy), Route("/readyz", ready), Mount("/", page)])
+    return Starlette(
+        routes=[Route("/metrics", measured), Route("/healthz", healthy), Route("/readyz", ready), Mount("/", page)]
+    )
 
 
 def readiness(running: Running) -> Mapping[str, Any]:
@@ -132,19 +150,23 @@ def readiness(running: Running) -> Mapping[str, Any]:
 def observed(running: Running) -> Mapping[str, Iterable[metrics.Sample]]:
     """Every metric's samples now: counters from the movements, gauges from the tables (partial indexes, cheap)."""
     found: dict[str, list[metrics.Sample]] = {known.name: [] for known in metrics.METRICS}
-    for movement in running.movements:
-        health = running.health[movement.name]
-        found["jietong_movement_waiting"].append(([movement.name], bool(health.waiting)))
-        found["jietong_movement_halted"].append(([movement.name], bool(health.halted)))
-        if consumer := getattr(movement, "consumer", None):
-            for name, value in (("events_consumed", consumer.counts.events), ("events_duplicate", consumer.counts.duplicates),
-                                ("events_stray", consumer.counts.strays), ("batches", consumer.counts.batches)):  # fmt: skip
-                found[f"jietong_{name}_total"].append(([consumer.service.name], value))
-            found["kafka_consumergroup_lag"] += [([consumer.service.name, place.topic, str(place.partition)], lag) for place, lag in consumer.lag().items()]
+    for health in running.health.values():
+        found["jietong_movement_waiting"].append(([health.name], bool(health.waiting)))
+        found["jietong_movement_halted"].append(([health.name], bool(health.halted)))
+    for consumer in running.consumers():
+        group, counts = consumer.service.name, consumer.counts
+        found["jietong_events_consumed_total"].append(([group], counts.events))
+        found["jietong_events_duplicate_total"].append(([group], counts.duplicates))
+        found["jietong_events_stray_total"].append(([group], counts.strays))
+        found["jietong_batches_total"].append(([group], counts.batches))
+        lags = consumer.lag().items()
+        found["kafka_consumergroup_lag"] += [([group, at.topic, str(at.partition)], lag) for at, lag in lags]
     for name, tx_rows in _tables(running):
         found["jietong_outbox_rows"].append(([name], tx_rows["depth"]))
         found["jietong_outbox_oldest_seconds"].append(([name], tx_rows["oldest"]))
-        found["jietong_inbox_held_events"] += [([name, fate], tx_rows[fate]) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)]
+        found["jietong_inbox_held_events"] += [
+            ([name, fate], tx_rows[fate]) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)
+        ]
     standing = Counter((name, row[0]) for name, row in _alarms(running))
     found["jietong_alarms"] = [(labels, count) for labels, count in sorted(standing.items())]
     return found
@@ -156,9 +178,20 @@ def _tables(running: Running) -> Iterable[tuple[str, dict[str, float]]]:
             continue
         with store.snapshot() as tx:
             depth, oldest = tx.execute("SELECT count(*), min(recorded) FROM outbox WHERE sent = 0").all()[0]
-            held = dict(tx.execute("SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate").all())
+            held = dict(
+                tx.execute(
+                    "SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate"
+                ).all()
+            )
         age = (now_millis() - oldest) / 1000 if oldest else 0.0
-        yield name, {"depth": depth, "oldest": age, **{fate: held.get(fate, 0) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)}}
+        yield (
+            name,
+            {
+                "depth": depth,
+                "oldest": age,
+                **{fate: held.get(fate, 0) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)},
+            },
+        )
 
 
 def _alarms(running: Running) -> list[tuple[str, Any]]:
@@ -166,7 +199,9 @@ def _alarms(running: Running) -> list[tuple[str, Any]]:
     for name, store in running.engine.stores.items():
         if not name.startswith("platform-"):
             with store.snapshot() as tx:
-                rows += [(name, row) for row in tx.execute("SELECT name, about, detail FROM alarm ORDER BY since").all()]
+                rows += [
+                    (name, row) for row in tx.execute("SELECT name, about, detail FROM alarm ORDER BY since").all()
+                ]
     return rows
 
 

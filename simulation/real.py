@@ -1,0 +1,162 @@
+"""`python -m simulation.real`: real files of five cities through the whole path, twice, and counted.
+
+The files lie where JIETONG_REAL_DATA says and are not ours to publish; without them this says so and ends with code 2.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+import connectors.utility.__main__ as utility
+import services.hookup.__main__ as hookup
+from jietong import catalog, up
+from jietong import settings as settings_
+from jietong.adapters.sqlite import SqliteStore
+from jietong.around import logs
+from jietong.cli import importing
+from jietong.contract import Contract
+from jietong.delivery.outbox import COLUMNS, envelope_of
+from jietong.errors import UsageError
+from simulation import rest
+
+APPROVAL = "engineering.approval.decided.v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A file, by its mapping's name, and the rows and events that must come of it."""
+
+    mapping: str
+    file: str
+    rows: int
+    events: int
+
+
+PLACES: Mapping[str, tuple[Feed, ...]] = {
+    "chengdu": (Feed("chengdu-presale", "permit-chengdu-presale/shuangliu.json", 33, 33),),
+    "calgary": (Feed("calgary", "permit-calgary/building_permits.csv", 5000, 5012),),
+    "chicago": (Feed("chicago-monthly", "permit-chicago-monthly/permits_2026_06.json", 2857, 2857),
+                Feed("chicago-licences", "licence-chicago/Business_Licenses.csv", 561, 604)),
+    "philadelphia": (Feed("philadelphia", "permit-philadelphia/permits.csv", 363, 373),),
+}  # fmt: skip
+
+
+def main(
+    data: Annotated[Path, typer.Option(help="the folder of these cities' databases; made anew")] = Path("data/real"),
+    as_json: Annotated[bool, typer.Option("--json", help="print the result as one object")] = False,
+) -> None:
+    """Import each file, let it run through hookup to the operators, verify, and import it again."""
+    console = Console(stderr=as_json)
+    try:
+        real = _real()
+        results = [_place(console, real, data / place, place) for place in PLACES]
+    except UsageError as error:
+        console.print(f"simulation.real: {error}", style="red", markup=False, soft_wrap=True)
+        raise typer.Exit(2) from None
+    good = all(result["ok"] for result in results)
+    if as_json:
+        sys.stdout.write(json.dumps({"ok": good, "places": results}, ensure_ascii=False) + "\n")
+    else:
+        _show(console, results)
+    raise typer.Exit(0 if good else 1)
+
+
+def _real() -> Path:
+    real = settings_.load().real_data
+    if real is None or not real.is_dir():
+        raise UsageError("JIETONG_REAL_DATA names no folder; the real files are not part of this project")
+    return real
+
+
+def _place(console: Console, real: Path, folder: Path, place: str) -> dict[str, Any]:
+    if folder.exists():
+        shutil.rmtree(folder)
+    first = {feed.mapping: asdict(importing.bring(real / feed.file, feed.mapping, folder)[0]) for feed in PLACES[place]}
+    console.print(f"{place}: {sum(drawn['read'] for drawn in first.values())} rows read")
+    _run(folder, place)
+    again = {feed.mapping: asdict(importing.bring(real / feed.file, feed.mapping, folder)[0]) for feed in PLACES[place]}
+    verdict = rest.judged(folder, history=False)
+    expected = all((first[f.mapping]["read"], first[f.mapping]["events"]) == (f.rows, f.events) for f in PLACES[place])
+    silent = all(drawn["events"] == 0 for drawn in again.values())
+    return {
+        "place": place,
+        "feeds": first,
+        "again": again,
+        **_counted(folder),
+        "verdict": verdict,
+        "ok": expected and silent and verdict["clean"],
+    }
+
+
+def _run(folder: Path, place: str) -> None:
+    """The programs that carry a feed: its relay, hookup, the timeline, and the place's operators."""
+    logs.set_up()
+    settings = settings_.load(data=folder, city=place, port=0)
+    engine, pack = up.open_engine(settings)
+    try:
+        city = up.start(settings, engine, pack, [hookup.build(engine, pack), *utility.programs(engine, pack)])
+        rest.until(lambda: rest.at_rest(city.running), city.running)
+        city.stop()
+    finally:
+        engine.close()
+
+
+def _counted(folder: Path) -> dict[str, Any]:
+    """Approvals by decision and whether historical, licences by status, leads by operator: from the tables."""
+    settings = settings_.load(data=folder)
+    approvals: Counter[str] = Counter()
+    licences: Counter[str] = Counter()
+    leads: Counter[str] = Counter()
+    contract = Contract(catalog.load())
+    for file in sorted(settings.data.glob("feed-*.db")):
+        store = SqliteStore(file, read_only=True)
+        with store.snapshot() as tx:
+            events = [contract.decode(envelope_of(row)) for row in tx.execute(f"SELECT {COLUMNS} FROM outbox").all()]
+        store.close()
+        for event in events:
+            if event.type == APPROVAL:
+                approvals[event.data["decision"] + (" (historical)" if event.data["historical"] else "")] += 1
+            else:
+                licences[event.data["status"]] += 1
+    for file in sorted(settings.data.glob("platform-*.db")):
+        store = SqliteStore(file, read_only=True)
+        with store.snapshot() as tx:
+            leads[file.stem.removeprefix("platform-")] = tx.execute("SELECT count(*) FROM case_").all()[0][0]
+        store.close()
+    return {
+        "approvals": dict(sorted(approvals.items())),
+        "licences": dict(sorted(licences.items())),
+        "leads": dict(leads),
+    }
+
+
+def _show(console: Console, results: list[dict[str, Any]]) -> None:
+    table = Table("place", "counted", title="真实数据 · real files", title_justify="left", show_lines=True)
+    for result in results:
+        feeds = [
+            f"{name}: {drawn['read']} rows, {drawn['events']} events, imported again {result['again'][name]['events']}"
+            for name, drawn in result["feeds"].items()
+        ]
+        counts = [f"{what}: {_list(result[what])}" for what in ("approvals", "licences", "leads") if result[what]]
+        verdict = "clean" if result["ok"] else f"NOT clean: {result['verdict']['broken'] or 'counts differ'}"
+        table.add_row(result["place"], "\n".join((*feeds, *counts, f"verdict: {verdict}")))
+    console.print(table)
+
+
+def _list(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+if __name__ == "__main__":
+    typer.run(main)
