@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, NotRequired, Protocol, Union, cast
 from uuid import UUID
 
 import fastavro
+import fastavro.read
 import fastavro.schema
 from pydantic import AwareDatetime, ConfigDict, Field, StringConstraints, TypeAdapter, ValidationError
 from typing_extensions import TypedDict  # pydantic needs it before Python 3.12
@@ -29,10 +30,23 @@ from jietong.event import Draft, Envelope, Event, Key
 MAX_BODY = 256 * 1024
 MAX_HEADERS = 16 * 1024
 MAX_TEXT, MAX_ITEMS = 1000, 10_000
+LONGEST_DECIMAL = 17
+"""Bytes: 38 digits and a sign."""
 MAGIC = b"\0"
 OURS = ("doc", "zh", "column", "decisive", "maxLength", "unit", "examples")
 TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
+
+
+def _decimal_of(data: bytes, writer: Mapping[str, Any], _reader: object = None) -> Decimal:
+    """A decimal that is longer than its schema allows is no value: fastavro would round it, after seconds of work."""
+    unscaled = int.from_bytes(data, signed=True) if len(data) <= LONGEST_DECIMAL else None
+    if unscaled is None or abs(unscaled) >= 10 ** writer["precision"]:
+        raise ValueError("a decimal with more digits than its schema has")
+    return Decimal(unscaled).scaleb(-writer.get("scale", 0))
+
+
+fastavro.read.LOGICAL_READERS["bytes-decimal"] = cast("Any", _decimal_of)
 
 
 class Registry(Protocol):

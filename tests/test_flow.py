@@ -50,7 +50,7 @@ class TinyCity:
         ]
         self.running = Running(self.engine, programs, beat=0.5).start()
 
-    def until(self, what: Callable[[], object], seconds: float = 30) -> None:
+    def until(self, what: Callable[[], object], seconds: float = 60) -> None:
         """Wait until it is so; each commit anywhere wakes someone, this only looks."""
         wait = self.engine.stopping.wait
         for _ in range(int(seconds / 0.02)):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from jietong import failpoint
@@ -13,7 +14,7 @@ from jietong.delivery.inbox import Accepted, Standing
 from jietong.delivery.limits import USUAL, Limit, Window
 from jietong.delivery.outbox import Outbox
 from jietong.delivery.positions import Position
-from jietong.errors import DamagedError, Fault, HaltError
+from jietong.errors import DamagedError, Fault, HaltError, RetriableError
 from jietong.event import HELD, Envelope, Fate, Key, Stream
 from jietong.service import Service
 from jietong.store import Store, Transaction
@@ -269,7 +270,18 @@ class Consumer:
 
     def _watched(self, stream: Stream) -> None:
         while (envelope := self._next(stream)) and self._attempt(envelope.key):
-            self._judged(lambda tx, work, envelope=envelope: self._settle_one(tx, work, envelope))
+            with self._surviving(envelope.key):
+                self._judged(lambda tx, work, envelope=envelope: self._settle_one(tx, work, envelope))
+
+    @contextmanager
+    def _surviving(self, key: Key) -> Generator[None]:
+        """What ends in an exception did not end the process: only a death counts as one."""
+        try:
+            yield
+        except RetriableError:
+            with suppress(RetriableError), self.store.transaction() as tx:
+                inbox.survived(tx, key)
+            raise
 
     def _next(self, stream: Stream) -> Envelope | None:
         with self.store.transaction() as tx:

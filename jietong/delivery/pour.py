@@ -50,7 +50,6 @@ class Pour(Consumer):
 
     def start(self) -> None:
         super().start()
-        self._careful = False  # the effect records say what was under way
         with self.store.snapshot() as tx:
             self._owed = {key.stream for key in inbox.held(tx, Fate.WAITING)}
 
@@ -85,16 +84,34 @@ class Pour(Consumer):
 
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         self._owed |= set(streams)
+        with self.store.snapshot() as tx:
+            self._careful = self._careful or tx.execute("SELECT 1 FROM attempt LIMIT 1").one() is not None
         self._pour()
 
     def _pour(self) -> None:
         """Everything whose turn it is, stream by stream; RetriableError leaves the rest owed."""
+        if self._careful:
+            self._one_at_a_time()
+            self._careful = False
         while self._owed:
             with self.store.snapshot() as tx:
                 turns = [(stream, inbox.ready(tx, stream, self.batch)) for stream in sorted(self._owed)[: self.batch]]
             self._owed -= {stream for stream, events in turns if not events}
             if turns := [(stream, events) for stream, events in turns if events]:
                 self._deliver(turns)
+
+    def _one_at_a_time(self) -> None:
+        """After an unclean death, what was under way and may have ended us: each noted before it is tried."""
+        for stream in sorted(self._owed):
+            while (envelope := self._first(stream)) and self._attempt(envelope.key):
+                with self._surviving(envelope.key):
+                    self._deliver([(stream, [envelope])])
+                with self.store.transaction() as tx:
+                    inbox.survived(tx, envelope.key)
+
+    def _first(self, stream: Stream) -> Envelope | None:
+        with self.store.snapshot() as tx:
+            return next(iter(inbox.ready(tx, stream, 1)), None)
 
     def _deliver(self, turns: Sequence[tuple[Stream, Sequence[Envelope]]]) -> None:
         unknown = self._sending([e for _, events in turns for e in events])

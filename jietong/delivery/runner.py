@@ -23,6 +23,8 @@ SAFETY_POLL = 1.0
 """Seconds: the longest anyone waits for a bell that was lost."""
 BEAT = 5.0
 FOREIGN_POLL = 0.2
+LEAVING = 5.0
+"""Seconds a relay takes at most to send what is left, when it is told to stop."""
 FULL_SCAN = 24 * 3600.0
 
 
@@ -70,8 +72,9 @@ class Relaying:
             self.relay.beat()
 
     def stop(self) -> None:
-        """Everything that was committed leaves before we do, if the log is there."""
-        while self.started and self.relay.step().more:
+        """What was committed leaves before we do, if the log is there; of a long backlog as much as there is time for."""
+        until = time.monotonic() + LEAVING
+        while self.started and self.relay.step().more and time.monotonic() < until:
             pass
 
 

@@ -161,7 +161,7 @@ class Workload:
 
     def change(self) -> None:
         if self.projects:
-            code, address = self.random.choice(self.projects), {"address": f"建设路 {self.count} 号"}
+            code, address = self.random.choice(self.projects), {"address": f"建设路 {self._op()} 号"}
             self._command([], lambda op, now: self.city.investment.change(code, address, now=now, command=op))
 
     def cancel(self) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.faults.bench import Bench, draft
 from tests.faults.city import POISON, REGISTERED
 from tests.faults.harness import FULL, City, Process, judged, rows, told, until
+from tests.outside.checker import Caps
 
 RELAY = ("relay.after_head", "relay.before_send", "relay.after_ack", "relay.before_mark_commit", "relay.after_mark")
 OTHERS = (
@@ -30,7 +31,7 @@ def healed(start: Start, tmp_path: Path, **options: str) -> None:
     """Start once more without any fault, and let the outside checker judge while it runs."""
     city = start("--seed", "healed", "--operations", "10", **options)
     city.line("worked")
-    verdict = judged(tmp_path / "city")
+    verdict = judged(tmp_path / "city", Caps(pid=city.pid))
     city.stop()
     told(operations=verdict.numbers["operations"], duplicates=verdict.numbers["duplicates in the log"])
 

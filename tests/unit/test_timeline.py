@@ -136,7 +136,9 @@ def test_a_project_is_named_by_who_has_the_right_to_name_it_whoever_comes_first(
     investment = streams.event(INVESTMENT, "investment", 1, project=facts("名一"), status="DECIDED")
     learn(store, ask)
     assert row(store, "project")["name"] == "名三"
-    learn(store, approval, investment)
+    learn(store, approval, streams.event(APPROVAL, "engineering", 2, project=None))
+    assert (row(store, "project")["name"], row(store, "project")["zone"]) == ("名二", "高新区")
+    learn(store, investment)
     found = row(store, "project")
     assert (found["name"], found["regions"], found["zone"]) == ("名一", " 440703 ", "高新区")
     learn(store, streams.event(INVESTMENT, "investment", 5, project=facts("新名"), status="CHANGED"))
@@ -273,6 +275,7 @@ def case(story: str) -> str:
         ("LEAD >CONNECTED CANCELLED", "CONNECTED"),
         ("LEAD >CONNECTED SUSPENDED", "CONNECTED"),
         (">ACCEPTED", "ACCEPTED"),
+        ("LEAD 9>ACCEPTED", "ACCEPTED"),
         (">NOT_NEEDED", "NOT_NEEDED"),
     ],
 )
