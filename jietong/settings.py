@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -10,12 +11,19 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jietong.errors import UsageError
 
+_SECRETS = os.environ.get("JIETONG_SECRETS_DIR")
+"""A folder with one file a secret, named as its variable: `jietong_password`."""
+
 
 class Settings(BaseSettings):
     """Every setting there is; a field's description is its documentation."""
 
     model_config = SettingsConfigDict(
-        env_prefix="JIETONG_", env_nested_delimiter="__", extra="ignore", hide_input_in_errors=True
+        env_prefix="JIETONG_",
+        env_nested_delimiter="__",
+        extra="ignore",
+        hide_input_in_errors=True,
+        secrets_dir=_SECRETS,
     )
 
     engine: Literal["embedded"] = Field("embedded", description="what stands behind the ports")

@@ -7,6 +7,7 @@ person can cause is said in a line, never in a traceback.
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
 from collections.abc import Sequence
 from typing import Annotated, Any
@@ -84,20 +85,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
     except WrongUse as error:
         return _said(error.format_message())
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except (BrokenPipeError, SystemExit):  # typer makes one of the other: whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return GOOD
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED
     except JietongError as error:
         return _said(str(error))
+    except sqlite3.Error as error:  # a file that was damaged
+        return _said(f"database: {error}")
     except OSError as error:
         return _said(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     return code if isinstance(code, int) else GOOD
 
 
 def _said(message: str) -> int:
-    """Each line of it on stderr."""
+    """Each line of it on stderr; help, which is what a command without arguments means, as it is."""
     for line in message.splitlines():
-        typer.echo(f"jietong: {line}", err=True)
+        typer.echo(line if message.startswith("Usage:") else f"jietong: {line}", err=True)
     return WRONG_USE

@@ -16,8 +16,8 @@ from uuid import uuid4
 import typer
 
 from jietong.cli import screen
-from jietong.cli.folder import Folder, now, opened
-from jietong.cli.held import SHOWN, has_table, waiting
+from jietong.cli.folder import Folder, has_table, now, opened
+from jietong.cli.held import SHOWN, waiting
 from jietong.cli.options import AsJson, Consumer, Data, DryRun
 from jietong.delivery import commands
 from jietong.delivery.inbox import OF_STREAM

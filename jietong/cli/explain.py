@@ -9,8 +9,8 @@ import typer
 
 from jietong import city, settings
 from jietong.cli import screen
-from jietong.cli.folder import Folder
-from jietong.cli.held import SHOWN, has_table, to_do, waiting
+from jietong.cli.folder import Folder, has_table
+from jietong.cli.held import SHOWN, to_do, waiting
 from jietong.cli.options import AsJson, CityPack, Data
 from jietong.cli.story import Reading, Told, story
 from jietong.cli.why import SERVICE, Sentence, why

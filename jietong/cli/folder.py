@@ -15,6 +15,7 @@ from jietong.adapters.embedded import EmbeddedLog, Lock
 from jietong.adapters.sqlite import SqliteStore
 from jietong.contract import Contract
 from jietong.errors import UsageError
+from jietong.store import Transaction
 
 LOG, PLATFORM = "log", "platform-"
 MANY = ("utility-", "feed-")
@@ -48,7 +49,7 @@ class Folder:
     def programs(self) -> Mapping[str, SqliteStore]:
         """Every program's database, by the program's name."""
         files = [f for f in sorted(self.path.glob("*.db")) if f.stem != LOG and not f.stem.startswith(PLATFORM)]
-        return {program_of(file): opened(file) for file in files}
+        return {program_of(file): _ours(opened(file)) for file in files}
 
     def program(self, name: str) -> SqliteStore:
         """Raises UsageError if no program of that name has a database here."""
@@ -71,6 +72,18 @@ def opened(file: Path, read_only: bool = True) -> SqliteStore:
         return SqliteStore(file, read_only=read_only, name=program_of(file))
     except sqlite3.DatabaseError as error:
         raise UsageError(f"{file}: cannot be read as a database: {error}") from error
+
+
+def _ours(store: SqliteStore) -> SqliteStore:
+    with store.snapshot() as tx:
+        if not has_table(tx, "outbox"):
+            raise UsageError(f"{store.path}: has none of our tables; take it out of the data folder")
+    return store
+
+
+def has_table(tx: Transaction, name: str) -> bool:
+    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
+    return tx.execute(sql, {"name": name}).one() is not None
 
 
 def program_of(file: Path) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from jietong.cli import screen
-from jietong.cli.folder import Folder
+from jietong.cli.folder import Folder, has_table
 from jietong.cli.options import AsJson, Data
 from jietong.event import HELD, Fate
 from jietong.store import Row, Store, Transaction
@@ -74,11 +74,6 @@ def to_do(name: str, store: Store, subject: str | None = None) -> list[dict[str,
         rows = tx.execute(sql, {"subject": subject}).all()
     named: list[dict[str, Any]] = [dict(zip(TASK, (name, *row), strict=True)) for row in rows]
     return [{**row, "since": screen.moment(row["since"]), "done": screen.moment(row["done"])} for row in named]
-
-
-def has_table(tx: Transaction, name: str) -> bool:
-    sql = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = :name"
-    return tx.execute(sql, {"name": name}).one() is not None
 
 
 def _event(row: Row) -> dict[str, Any]:

@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from jietong.broker import Place, partition_of
-from jietong.cli.folder import Folder
-from jietong.cli.held import has_table
+from jietong.cli.folder import Folder, has_table
 from jietong.cli.tail import paged
 from jietong.contract import Contract
 from jietong.delivery import inbox, outbox

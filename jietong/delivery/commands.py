@@ -89,6 +89,14 @@ def _confirm(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Strea
     return set(), "what vanished from the source ends at the next full scan"
 
 
+def _task_done(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Stream], str]:
+    """Of a service that has tasks: a person has seen to one."""
+    done = tx.execute(
+        "UPDATE task SET done = :now WHERE id = :id AND done IS NULL", {"now": now, "id": arguments["id"]}
+    ).rowcount
+    return set(), f"{done} done"
+
+
 def _matches(key: Key, arguments: Arguments) -> bool:
     return all(
         str(getattr(key, name)) == str(arguments[name])
@@ -98,5 +106,5 @@ def _matches(key: Key, arguments: Arguments) -> bool:
 
 
 COMMANDS: Mapping[str, Callable[[Transaction, Arguments, int], tuple[set[Stream], str]]] = {
-    "redrive": _redrive, "skip": _skip, "resolve": _resolve, "resume": _resume, "confirm": _confirm,
+    "redrive": _redrive, "skip": _skip, "resolve": _resolve, "resume": _resume, "confirm": _confirm, "task-done": _task_done,
 }  # fmt: skip

@@ -330,6 +330,8 @@ class Consumer:
             due = [Stream(*row) for row in rows]
             for stream in due:
                 inbox.redrive(tx, stream, Fate.PARKED)
+            if not any(self.lag().values()):
+                tx.execute("DELETE FROM alarm WHERE name = 'log-changed'")
             self.paused = inbox.unsettled(tx) > MOST_UNSETTLED
             if self.paused:
                 alarms.raise_(

@@ -64,18 +64,16 @@ class Draw:
 
         Raises HaltError when more than 20 rows or 1 % vanished at once, unless a person has confirmed it.
         """
-        drawn, present = Drawn(), set[str]()
+        drawn, present, sure = Drawn(), set[str](), self._confirmed()
         self._take(_noting(self.source.scan(), present), drawn)
         with self.store.snapshot() as tx:
             seen = tx.execute("SELECT row, memo, revision FROM source_seen WHERE digest <> ''").all()
         vanished: list[tuple[str, str | None, int]] = [
             (row[0], row[1], row[2]) for row in seen if row[0] not in present
         ]
-        if not endings or not vanished:
+        if not endings:
             return drawn
-        if not self._confirmed() and (
-            len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))
-        ):
+        if not sure and (len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))):
             with self.store.transaction() as tx:
                 detail = f"{len(vanished)} of {len(seen)} rows vanished at once; none was ended: a person must confirm"
                 alarms.raise_(tx, "vanished", self.outbox.source, detail, self.outbox.clock())

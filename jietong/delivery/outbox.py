@@ -133,12 +133,6 @@ def depth(tx: Transaction) -> tuple[int, int | None]:
     return count, oldest
 
 
-def seeds(tx: Transaction) -> list[tuple[Stream, int]]:
-    """Where every stream stands: what a new group begins behind."""
-    rows = tx.execute("SELECT source, type, subject, sequence FROM counter").all()
-    return [(Stream(*row[:3]), row[3]) for row in rows]
-
-
 def has(tx: Transaction, event_id: str) -> bool:
     return tx.execute("SELECT 1 FROM outbox WHERE id = :id", {"id": event_id}).one() is not None
 

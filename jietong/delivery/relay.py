@@ -77,13 +77,6 @@ class Relay:
         failpoint.passing("relay.after_mark")
         return Sent(len(sent), resent, len(rows) == self.batch or len(sent) < len(rows))
 
-    def seeds(self) -> list[tuple[Stream, int]]:
-        """Where a new group begins; announced first, else a restore could give these sequences again unnoticed."""
-        with self.store.snapshot() as tx:
-            standing, head = outbox.seeds(tx), outbox.head(tx)
-        self._announce(head)
-        return standing
-
     def beat(self) -> None:
         """The slow one: a topic made anew gets everything once again."""
         with self.store.snapshot() as tx:
@@ -95,6 +88,9 @@ class Relay:
         for topic in (self.broker.topic(type) for type in types):
             if known.get(topic.name) != topic.id:
                 self._renew(topic, topic.name in known)
+        with self.store.transaction() as tx:
+            if not outbox.depth(tx)[0]:
+                tx.execute("DELETE FROM alarm WHERE name = 'topic-renewed'")
 
     def _renew(self, topic: Topic, was_known: bool) -> None:
         with self.store.transaction() as tx:

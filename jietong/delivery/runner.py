@@ -121,7 +121,10 @@ class Drawing:
         self.name = f"draw {self.store.name}"
 
     def start(self) -> None:
-        commands.carry_out(self.store, self.draw.outbox.clock())
+        """A person's word, such as that what vanished has ended, is followed by a full scan at once."""
+        if commands.pending(self.store):
+            commands.carry_out(self.store, self.draw.outbox.clock())
+            self.scanned = float("-inf")
 
     def step(self, seconds: float) -> None:
         self.draw.step()

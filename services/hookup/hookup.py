@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, timezone
-from typing import Any
+from datetime import UTC, date, datetime, timedelta, timezone
+from functools import cache, lru_cache
+from typing import Any, NamedTuple
 from uuid import NAMESPACE_URL, uuid5
 
 from jietong.city import City
@@ -32,7 +33,7 @@ from services.hookup.cases import (
     target,
     wanted,
 )  # fmt: skip
-from services.hookup.facts import Facts, dumps, loads, merged, sort_fields
+from services.hookup.facts import Facts, dumps, known, loads, merged, sort_fields
 
 PROJECT, APPROVAL, ACCEPTANCE = (
     "investment.project.registered.v1",
@@ -48,6 +49,11 @@ LOCAL = timezone(timedelta(hours=8))
 WHERE = ("site_regions", "authority_region", "functional_zone")
 ACKNOWLEDGED = frozenset({"SUSPENDED", "RESUMED", "CANCELLED"})
 """A utility's echo of what it was told: moves no case."""
+
+NOT_OF_THE_CASE = frozenset(
+    {"status", "round", "reason", "project", "demand", "demand_basis", "fields_known", "fields_to_ask"}
+)
+"""What a request says of its moment, or of the whole project: not kept with the case."""
 
 SUPPORT = """INSERT INTO support (subject, source, type, item, standing, rows, work, phase, decision_kind, permit_part, document,
 site_regions, authority_region, functional_zone, facts, decided)
@@ -74,6 +80,11 @@ class Hookup:
 
     def __init__(self, city: City) -> None:
         self.city = city
+        self._fields = cache(city.fields)
+        self._serving = cache(self._operators)
+
+    def _operators(self, utility: str, regions: Sequence[str], on: date) -> list[str]:
+        return [operator.id for operator in self.city.serving(utility, regions, on)]
 
     # -- learn ---------------------------------------------------------------------------------------------------------
     def learn(self, tx: Transaction, event: Event) -> Learned:
@@ -96,7 +107,7 @@ class Hookup:
             ":site_regions, :authority_region, :functional_zone) ON CONFLICT (subject) DO UPDATE SET status = CASE WHEN :status = 'CHANGED' THEN "
             "project.status ELSE :status END, facts = :facts, site_regions = :site_regions, authority_region = :authority_region, "
             "functional_zone = :functional_zone",
-            {"subject": event.subject, "status": data["status"], "facts": dumps(data["project"]), **where},
+            {"subject": event.subject, "status": data["status"], "facts": dumps(known(data["project"])), **where},
         )  # fmt: skip
         if data["status"] == "DECIDED":
             self._support(tx, event, "", IN_FORCE, {"document": data["document_number"]})
@@ -135,7 +146,7 @@ class Hookup:
             tx.execute("INSERT INTO demand (subject, work, phase, demand, basis, operators) "
                        "VALUES (:subject, :work, :phase, :demand, :basis, :operators) "
                        "ON CONFLICT (subject, work, phase) DO UPDATE SET demand = :demand, basis = :basis, operators = :operators",
-                       {"subject": event.subject, "work": data["work"] or "", "phase": data["phase"], "demand": dumps(data["demand"]),
+                       {"subject": event.subject, "work": data["work"] or "", "phase": data["phase"], "demand": dumps(known(data["demand"])),
                         "basis": data["demand_basis"], "operators": dumps(data["operators_chosen"])})  # fmt: skip
 
     def _progress(self, tx: Transaction, event: Event) -> Learned:
@@ -162,63 +173,60 @@ class Hookup:
     # -- due -------------------------------------------------------------------------------------------------------------
     def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:
         """Bring every case of a project to where its facts want it."""
-        known = _Known(tx, subject)
-        wants = wanted(known.supports, known.works, known.chosen, self._serving)
+        told = _Known(tx, subject)
+        wants = wanted(told.supports, told.works, told.chosen, self._serving)
         drafts: list[Draft] = []
-        for identity in sorted(wants.live.keys() | known.cases.keys()):
+        for identity in sorted(wants.live.keys() | told.cases.keys()):
             want = wants.live.get(identity)
-            case = known.cases.get(identity) or Case(identity.case(subject), want.utility if want else "")
-            aim = target(wants, identity, case.progress)
-            said = self._said(known, identity, want, case)
-            drafts += self._brought(tx, known, identity, case, aim, said, want, cause)
-        self._level_tasks(tx, known, wants, cause)
+            case = told.cases.get(identity) or Case(identity.case(subject), want.utility if want else "")
+            drafts += self._brought(tx, told, identity, case, target(wants, identity, case.progress), want, cause)
+        self._level_tasks(tx, told, wants, cause)
         return drafts
 
-    def _brought(self, tx: Transaction, known: _Known, identity: Identity, case: Case, aim: str | None, said: dict[str, Any], want: Want | None,
+    def _brought(self, tx: Transaction, told: _Known, identity: Identity, case: Case, aim: str | None, want: Want | None,
                  cause: Event | None) -> Iterator[Draft]:  # fmt: skip
-        demanded = bool(known.demand(identity))
-        content = _digest(said)
-        while status := next_status(case, aim, demanded, content):
+        demand = told.demand(identity)
+        content = told.content(want, demand) if want else case.content
+        while status := next_status(case, aim, demand is not None, content):
+            said = self._said(identity, want, case) if want else loads(case.said)
             case.round, case.requested, case.content, case.said = case.round + 1, AFTER[status], content, dumps(said)
             case.confirmed = (case.confirmed or status == "REQUESTED") and status != "LEAD"
             moment = cause.recorded if cause else _moment(want.support.decided if want else case.opened)
             case.opened = case.opened or _millis(moment)
-            tx.execute(CASE, {"subject": known.subject, **identity._asdict(), **_columns(case)})
+            tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **_columns(case)})
+            data = {**said, **self._today(told, identity, case.utility, demand), "status": status, "round": case.round}
             yield Draft(
-                type=REQUESTED, subject=known.subject, time=moment, operator=identity.operator, about=(case.id, str(case.round)),
-                data={**said, "status": status, "round": case.round, "reason": _reason(status, known, want)},
+                type=REQUESTED, subject=told.subject, time=moment, operator=identity.operator, about=(case.id, str(case.round)),
+                data={**data, "reason": _reason(status, told, want)},
             )  # fmt: skip
 
-    def _said(self, known: _Known, identity: Identity, want: Want | None, case: Case) -> dict[str, Any]:
-        """What a request says of a case, apart from its status: today's facts while it is wanted, else what was said last."""
-        if want is None:
-            return loads(case.said)
-        demand, support, promise = known.demand(identity), want.support, self.city.promises.get(want.utility)
-        have, ask = sort_fields(
-            self.city.fields(want.utility, identity.business_kind), known.facts, demand.get("demand", {})
-        )
+    def _said(self, identity: Identity, want: Want, case: Case) -> dict[str, Any]:
+        """What a request says of a case itself: kept beside it, so that its cancellation can say it again."""
+        support, promise = want.support, self.city.promises.get(want.utility)
         return {
             "case": case.id, "operator": identity.operator, "utility": want.utility, "business_kind": identity.business_kind,
             "phase": identity.phase, "work": want.work, "trigger_type": support.type, "trigger_document": support.document,
             "trigger_kind": support.decision_kind, "trigger_part": support.permit_part, "triggered_at": _moment(support.decided),
-            "project": known.facts, "demand": demand.get("demand"), "demand_basis": demand.get("basis", "UNKNOWN"), "fields_known": have,
-            "fields_to_ask": ask, "applicant_visit_required": bool(promise and promise.applicant_visit),
-            "contact_within_hours": promise.contact_within_hours if promise else None, "customer_role": want.customer_role,
-            "site_regions": list(support.site_regions), "authority_region": support.authority_region,
-            "functional_zone": support.functional_zone, "historical": False,
+            "applicant_visit_required": bool(promise and promise.applicant_visit), "customer_role": want.customer_role,
+            "contact_within_hours": promise.contact_within_hours if promise else None, "site_regions": list(support.site_regions),
+            "authority_region": support.authority_region, "functional_zone": support.functional_zone, "historical": False,
         }  # fmt: skip
 
-    def _serving(self, utility: str, regions: Sequence[str], on: Any) -> list[str]:
-        return [operator.id for operator in self.city.serving(utility, regions, on)]
+    def _today(self, told: _Known, identity: Identity, utility: str, demand: Demand | None) -> dict[str, Any]:
+        """What is known of the project now, and what is left to ask the company: the one form, prefilled."""
+        values = loads(demand.values) if demand else None
+        have, ask = sort_fields(self._fields(utility, identity.business_kind), told.facts, values or {})
+        return {"project": told.facts, "demand": values, "demand_basis": demand.basis if demand else "UNKNOWN",
+                "fields_known": have, "fields_to_ask": ask}  # fmt: skip
 
     # -- tasks: what waits for a person ----------------------------------------------------------------------------------
-    def _level_tasks(self, tx: Transaction, known: _Known, wants: Wanted, cause: Event | None) -> None:
+    def _level_tasks(self, tx: Transaction, told: _Known, wants: Wanted, cause: Event | None) -> None:
         """Tasks that follow from the facts, opened and closed with them."""
         due = {
             ("uncovered", f"{utility}/{kind}"): "no operator serves this area: find one"
             for utility, kind in wants.uncovered
         }
-        for identity, case in known.cases.items():
+        for identity, case in told.cases.items():
             if identity not in wants.live and case.requested != CANCELLED:
                 if case.progress == "CONNECTED":
                     due["connected-without-support", case.id] = (
@@ -231,9 +239,9 @@ class Hookup:
         standing = {(row[1], row[2]): row[0] for row in tx.execute(
             "SELECT id, kind, about FROM task WHERE subject = :subject AND done IS NULL "
             "AND kind IN ('uncovered', 'suspended', 'connected-without-support')",
-            {"subject": known.subject}).all()}  # fmt: skip
+            {"subject": told.subject}).all()}  # fmt: skip
         for kind, about in sorted(due.keys() - standing.keys()):
-            self._task(tx, known.subject, kind, about, due[kind, about], cause)
+            self._task(tx, told.subject, kind, about, due[kind, about], cause)
         for what in sorted(standing.keys() - due.keys()):
             tx.execute(
                 "UPDATE task SET done = :now WHERE id = :id",
@@ -268,9 +276,28 @@ class Hookup:
         ]
         slot = "" if not data["work"] or not works or data["work"] == works[0] else data["work"]
         identity = Identity(slot, data["operator"], data["business_kind"], data["phase"])
-        said = {name: value for name, value in data.items() if name not in ("status", "round", "reason")}
-        case = Case(data["case"], data["utility"], AFTER[data["status"]], data["demand"] is not None, data["round"], _digest(said), dumps(said),
-                    None, _millis(event.time))  # fmt: skip
+        said = {name: value for name, value in data.items() if name not in NOT_OF_THE_CASE}
+        demand = Demand(dumps(known(data["demand"])), data["demand_basis"]) if data["demand"] else None
+        content = _content(
+            _mark(known(data["project"])), data["work"], data["site_regions"], data["functional_zone"], demand
+        )
+        before = tx.execute(
+            "SELECT confirmed FROM case_ WHERE subject = :s AND id = :case", {"s": event.subject, "case": data["case"]}
+        ).one()
+        confirmed = data["status"] == "REQUESTED" or (
+            data["status"] != "LEAD" and before is not None and bool(before[0])
+        )
+        case = Case(
+            data["case"],
+            data["utility"],
+            AFTER[data["status"]],
+            confirmed,
+            data["round"],
+            content,
+            dumps(said),
+            None,
+            _millis(event.time),
+        )
         tx.execute(CASE, {"subject": event.subject, **identity._asdict(), **_columns(case)})
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
@@ -280,6 +307,13 @@ class Hookup:
                 "SELECT subject FROM project UNION SELECT subject FROM support UNION SELECT subject FROM case_"
             ).all()
         ]
+
+
+class Demand(NamedTuple):
+    """What the company confirmed: the values, JSON, and on what basis."""
+
+    values: str
+    basis: str
 
 
 class _Known:
@@ -305,18 +339,46 @@ class _Known:
         demands = tx.execute(
             "SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject", by
         ).all()
-        self._demands = {(row[0], row[1]): {"demand": loads(row[2]), "basis": row[3]} for row in demands}
+        self._demands = {(row[0], row[1]): Demand(row[2], row[3]) for row in demands}
         self.chosen = sorted({operator for row in demands for operator in loads(row[4])})
+        self._mark = _mark(self.facts)
 
-    def demand(self, identity: Identity) -> dict[str, Any]:
-        """What the company confirmed for a case's 工程 and phase, or for its project; empty: nothing yet."""
-        return self._demands.get((identity.work, identity.phase)) or self._demands.get(("", identity.phase)) or {}
+    def demand(self, identity: Identity) -> Demand | None:
+        """What the company confirmed for a case's 工程 and phase, or for its project; None: nothing yet."""
+        return self._demands.get((identity.work, identity.phase)) or self._demands.get(("", identity.phase))
+
+    def content(self, want: Want, demand: Demand | None) -> str:
+        return _content(self._mark, want.work, want.support.site_regions, want.support.functional_zone, demand)
+
+
+def _mark(facts: Facts) -> str:
+    return hashlib.sha256(dumps(facts).encode()).hexdigest()[:16]
+
+
+def _content(facts: str, work: str | None, regions: Sequence[str], zone: str | None, demand: Demand | None) -> str:
+    """Names what a request would say now; when it changes, the case is amended. The paper that came to an earlier approval
+    is not in it: it changes no case."""
+    return "|".join(
+        (facts, work or "", " ".join(regions), zone or "", f"{demand.basis} {demand.values}" if demand else "")
+    )
 
 
 def _support_of(row: Row, cancelled: bool) -> Support:
-    openings = [Opening(kind, utilities, role) for kind, utilities, role in loads(row[3])]
-    return Support(row[0], row[1], FALLEN if cancelled else row[2], openings, row[4], row[5], row[6], row[7], row[8], loads(row[9]), row[10], row[11],
-                   row[12], _moment(row[12]).astimezone(LOCAL).date())  # fmt: skip
+    standing = FALLEN if cancelled else row[2]
+    on = _moment(row[12]).astimezone(LOCAL).date()
+    return Support(
+        row[0], row[1], standing, _openings(row[3]), row[4], row[5], row[6], row[7], row[8], _texts(row[9]), row[10], row[11], row[12], on
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1024)
+def _openings(rows: str) -> tuple[Opening, ...]:
+    return tuple(Opening(kind, tuple(utilities), role) for kind, utilities, role in loads(rows))
+
+
+@lru_cache(maxsize=1024)
+def _texts(regions: str) -> tuple[str, ...]:
+    return tuple(loads(regions))
 
 
 def _case_of(row: Row) -> Case:
@@ -328,9 +390,9 @@ def _columns(case: Case) -> dict[str, Any]:
             "content": case.content, "said": case.said, "progress": case.progress, "opened": case.opened}  # fmt: skip
 
 
-def _reason(status: str, known: _Known, want: Want | None) -> str:
+def _reason(status: str, told: _Known, want: Want | None) -> str:
     if status in ("SUSPENDED", "CANCELLED"):
-        return "PROJECT_CANCELLED" if known.cancelled else "SUPPORT_FELL"
+        return "PROJECT_CANCELLED" if told.cancelled else "SUPPORT_FELL"
     if status == "LEAD":
         return "PROJECT_DECIDED" if want and want.support.type == PROJECT else "APPROVAL_DECIDED"
     return {"REQUESTED": "DEMAND_CONFIRMED", "AMENDED": "FACTS_CHANGED", "RESUMED": "SUPPORT_RETURNED"}[status]
@@ -351,11 +413,7 @@ def _where(data: Facts) -> dict[str, Any]:
 
 
 def _json(facts: Facts | None) -> str | None:
-    return None if facts is None else dumps(facts)
-
-
-def _digest(said: Facts) -> str:
-    return hashlib.sha256(dumps(said).encode()).hexdigest()[:16]
+    return None if facts is None else dumps(known(facts))
 
 
 def _millis(moment: datetime) -> int:

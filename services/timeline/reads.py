@@ -109,12 +109,12 @@ def overview(tx: Transaction) -> Overview:
 def projects(tx: Transaction, narrowed: Filter, after: Cursor | None, limit: int) -> Found:
     """A page of the list, last moved first."""
     where, parameters = _where(narrowed)
-    total = tx.execute(f"SELECT COUNT(*) FROM project p WHERE {where}", parameters).one()
+    total = tx.execute(f"SELECT COUNT(*) FROM project WHERE {where}", parameters).one()
     if after:
         where, parameters = f"{where} AND (moved, code) < (:moved, :code)", parameters | after._asdict()
     columns = ("code", "name", "regions", "zone", "status", "stage", "moved")
     rows = tx.execute(
-        f"SELECT {', '.join(columns)} FROM project p WHERE {where} ORDER BY moved DESC, code DESC LIMIT :limit",
+        f"SELECT {', '.join(columns)} FROM project WHERE {where} ORDER BY moved DESC, code DESC LIMIT :limit",
         parameters | {"limit": limit + 1},
     ).all()
     found: list[dict[str, Any]] = [dict(zip(columns, row, strict=True)) for row in rows[:limit]]
@@ -159,16 +159,17 @@ def _where(narrowed: Filter) -> tuple[str, dict[str, Any]]:
         parts.append("regions LIKE :area ESCAPE '!'")
         parameters["area"] = f"% {_literal(narrowed.area)}%"
     if narrowed.operator or narrowed.state:
-        cases = ["c.project = p.code"]
+        cases = ["1 = 1"]
         if narrowed.operator:
-            cases.append("c.operator = :operator")
+            cases.append("operator = :operator")
             parameters["operator"] = narrowed.operator
         if narrowed.state:
             states = [state for state, group in GROUP.items() if narrowed.state in (state, group)]
             marks, named = placeholders("state", states)
-            cases.append(f"c.state IN ({marks})")
+            cases.append(f"state IN ({marks})")
             parameters |= named
-        parts.append(f"EXISTS (SELECT 1 FROM connection c WHERE {' AND '.join(cases)})")
+        # asked once, not once a project: an EXISTS took 0.2 s with a thousand of them
+        parts.append(f"code IN (SELECT project FROM connection WHERE {' AND '.join(cases)})")
     return " AND ".join(parts), parameters
 
 

@@ -48,14 +48,14 @@ def test_f01_a_relay_that_dies_after_the_ack_repeats_and_nothing_is_done_twice(s
 
 
 def test_f04_a_consumer_that_dies_after_its_commit_does_nothing_twice(start: Start, tmp_path: Path) -> None:
-    died_at(start, "consumer.after_commit", 6)
+    died_at(start, "consumer.after_commit", 20)
     before = effects(tmp_path)
     healed(start, tmp_path)
     assert before > 0, "nothing was committed before it died"
 
 
 def test_f05_a_consumer_that_dies_inside_its_transaction_leaves_no_half_effect(start: Start, tmp_path: Path) -> None:
-    died_at(start, "consumer.before_commit", 6)
+    died_at(start, "consumer.before_commit", 20)
     for name, table in (("recorder", "done"), ("hookup", "case_")):
         settled = len(rows(tmp_path / "city" / f"{name}.db", "SELECT 1 FROM inbox WHERE fate = 'applied'"))
         assert settled or not rows(tmp_path / "city" / f"{name}.db", f"SELECT 1 FROM {table}"), (name, "half an effect")

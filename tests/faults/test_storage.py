@@ -216,7 +216,7 @@ def test_the_last_event_of_a_project_lost_from_the_log_is_missed_and_asked_for(b
     assert bench.completeness.beat(bench.now) == 0, "two minutes are given to what may be on its way"
     for _ in range(4):
         bench.beat(130)
-    assert bench.fates()[lost.key] == "applied"
+    assert bench.fates().get(lost.key) == "applied", "nobody asked for it"
     verdict = bench.judged()
     assert verdict.numbers["events"] == 5
     told(asked=bench.rows("SELECT count(*) FROM outbox")[0][0])

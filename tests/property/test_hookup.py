@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from jietong.catalog import load
 from jietong.city import load as load_city
 from jietong.contract import Contract
-from jietong.event import Draft, Event
+from jietong.event import Draft, Envelope, Event, Key
 from jietong.testing import MemoryStore
-from services.hookup.hookup import ACCEPTANCE, APPROVAL, DEMAND, PROGRESSED, PROJECT, Hookup
+from services.hookup.hookup import ACCEPTANCE, APPROVAL, DEMAND, PROGRESSED, PROJECT, REQUESTED, Hookup
 from services.hookup.tables import hookup
 
 CATALOG = load()
@@ -120,7 +120,7 @@ DECISIONS = st.lists(st.tuples(
     st.sampled_from(["W1", "W2"]), st.sampled_from(["I1", "I2"]), st.booleans(),
 ).map(lambda t: approval(t[0], t[1], f"{t[1]}{t[2]}", historical=t[3])), max_size=6)  # fmt: skip
 ACCEPTANCES = st.lists(st.sampled_from(["APPROVED", "REVOKED"]).map(acceptance), max_size=2)
-DEMANDS = st.lists(st.sampled_from(["100", "250"]).map(demand), max_size=2)
+DEMANDS = st.lists(st.sampled_from(["100.00", "250.00"]).map(demand), max_size=2)
 
 
 def told(topics: Sequence[Sequence[Fact]], order: Sequence[int], answers: Mapping[str, str]) -> Office:
@@ -191,7 +191,7 @@ def test_a_decided_project_opens_a_lead_at_every_permanent_utility_that_serves_i
 
 def test_confirmed_demand_makes_a_lead_a_request_and_a_change_amends_it() -> None:
     office = Office()
-    for fact in (project("DECIDED", name="甲"), demand("100"), demand("250"), project("CHANGED", name="乙")):
+    for fact in (project("DECIDED", name="甲"), demand("100.00"), demand("250.00"), project("CHANGED", name="乙")):
         office.tell(*fact)
     assert office.statuses("jm-power", "PERMANENT") == ["LEAD", "REQUESTED", "AMENDED", "AMENDED"]
     assert office.said[-1].data["project"]["name"] == "乙"
@@ -258,3 +258,19 @@ def test_an_area_nobody_serves_becomes_a_task_and_an_unknown_answer_too() -> Non
                              "reason": None, "answers_request": str(UUID(int=1)), "answers_sequence": 1, "segment_owner": "UTILITY", "account": None,
                              "plan": None, "promised_days": None})  # fmt: skip
     assert ("unknown-case", "nobody's") in office.tasks()
+
+
+@given(st.tuples(PROJECT_FACTS, DECISIONS, ACCEPTANCES, DEMANDS), st.lists(st.integers(0, 3), max_size=14))
+@settings(max_examples=60, deadline=None, derandomize=True, database=None)
+def test_what_it_remembers_of_its_own_requests_it_does_not_say_again(topics: Any, order: list[int]) -> None:
+    """Its cases lost with a backup, its requests come back from the log: every case stands where it stood."""
+    office = told(topics, order, {})
+    cases = office.cases()
+    with office.store.transaction() as tx:
+        tx.execute("DELETE FROM case_")
+        for n, draft in enumerate(office.said, 1):
+            body = CONTRACT.encode(draft)
+            envelope = Envelope(key=Key("urn:jietong:440700:hookup", REQUESTED, CODE, n), id=UUID(int=n), fingerprint=body[0], body=body[1], time=0, recorded=0)
+            office.service.remember(tx, CONTRACT.decode(envelope))
+        assert list(office.service.due(tx, CODE, None)) == []
+    assert office.cases() == cases

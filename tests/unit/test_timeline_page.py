@@ -307,8 +307,13 @@ def test_ten_thousand_projects_are_paged_whole_with_as_few_questions_as_ten(tmp_
         assert len(browser.get("/api/projects").text) < 40_000
         assert sorted(codes(browser, limit="200")) == sorted(map(code_of, range(n)))
         listing, parameters = next(pair for pair in store.asked if "ORDER BY moved" in pair[0])
+        browser.get("/", params={"operator": "jm-water", "state": "lead", "q": "工"})
+        narrowed, filled = store.asked[-2]
         with store.snapshot() as tx:
+            narrow = repr(tx.execute(f"EXPLAIN QUERY PLAN {narrowed}", filled).all())
             plans.append(repr(tx.execute(f"EXPLAIN QUERY PLAN {listing}", parameters).all()))
+        assert "LIST SUBQUERY" in narrow
+        assert "CORRELATED" not in narrow
         store.close()
     assert asked[0] == asked[1] <= 8
     assert all("project_moved" in plan and "TEMP B-TREE" not in plan for plan in plans)
