@@ -9,9 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Literal, NotRequired, Protocol, Union, cast
 from uuid import UUID
@@ -33,6 +34,12 @@ MAX_TEXT, MAX_ITEMS = 1000, 10_000
 LONGEST_DECIMAL = 17
 """Bytes: 38 digits and a sign."""
 MAGIC = b"\0"
+OPERATOR = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+TRACEPARENT = re.compile(r"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}")
+SEQUENCE = re.compile(r"[0-9]{20}", re.ASCII)
+EPOCH, MILLISECOND = datetime(1970, 1, 1, tzinfo=UTC), timedelta(milliseconds=1)
+EARLIEST, LATEST = datetime(1, 1, 2, tzinfo=UTC), datetime(9999, 12, 30, tzinfo=UTC)
+"""Between these a moment has a date in every zone."""
 OURS = ("doc", "zh", "column", "decisive", "maxLength", "unit", "examples")
 TEXT = r"^[^\x00-\x1f\x7f-\x9f]*$"
 CONFIG = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True)
@@ -99,6 +106,8 @@ class Contract:
         for topic, schemas in catalog.schemas.items():
             for schema in schemas:
                 version = _version(topic, schema.version, schema.definition)
+                if (other := self._known.get(version.fingerprint)) and other.topic != topic:
+                    raise UsageError(f"{topic} and {other.topic} have one schema: give each record its topic's name")
                 self._known[version.fingerprint] = self._current[topic] = version
                 if number := catalog.ids.get((topic, schema.version)):
                     self._embedded_ids[number] = version.fingerprint
@@ -116,12 +125,14 @@ class Contract:
             raise UsageError(f"no event type {draft.type} in the catalogue")
         if draft.time.tzinfo is None:
             raise InvalidEventError(f"{draft.type}: time: must say its zone")
+        if not EARLIEST <= draft.time <= LATEST:
+            raise InvalidEventError(f"{draft.type}: time: no moment that has a date everywhere")
         try:
             version.adapter.validate_python(draft.data)
         except ValidationError as error:
             raise InvalidEventError(f"{draft.type}: {_faults(error)}") from None
         for name in version.decisive:
-            if draft.data.get(name) == "UNKNOWN":
+            if draft.data.get(name, "UNKNOWN") == "UNKNOWN":
                 raise InvalidEventError(f"{draft.type}: {name}: UNKNOWN decides nothing; name one of the symbols")
         out = io.BytesIO()
         try:
@@ -195,7 +206,8 @@ class Contract:
         """Raises DamagedError if these are not the bytes that an owner of this topic wrote."""
         headers = _headers(record.headers)
         try:
-            key = Key(headers["ce_source"], headers["ce_type"], headers["ce_subject"], int(headers["ce_sequence"]))
+            sequence = headers["ce_sequence"]
+            key = Key(headers["ce_source"], headers["ce_type"], headers["ce_subject"], int(sequence))
             id, claimed = UUID(headers["ce_id"]), bytes.fromhex(headers["ce_digest"])
             cause, supersedes = (
                 UUID(v) if (v := headers.get(f"ce_{n}")) else None for n in ("causationid", "supersedes")
@@ -205,16 +217,21 @@ class Contract:
             raise DamagedError(f"envelope: no {error.args[0]}") from None
         except (ValueError, OverflowError):
             raise DamagedError("envelope: a header that cannot be read") from None
+        if not SEQUENCE.fullmatch(sequence) or headers.get("ce_specversion") != "1.0":
+            raise DamagedError("envelope: not in the CloudEvents form that our outboxes write")
         self._authentic(record, key)
         if len(claimed) != 32:
             raise DamagedError("digest: not one")
+        operator, traceparent = headers.get("operator"), headers.get("traceparent")
+        if operator is not None and not OPERATOR.fullmatch(operator):
+            raise DamagedError("operator: no operator's id")
         value = record.value
         if value is None:
             raise DamagedError("tombstone: an event has a body")
         print_, body = self._opened(value)
         envelope = Envelope(
             key=key, id=id, fingerprint=print_, body=body, time=time, recorded=recorded, cause=cause, supersedes=supersedes,
-            operator=headers.get("operator"), traceparent=headers.get("traceparent"),
+            operator=operator, traceparent=traceparent if traceparent and TRACEPARENT.fullmatch(traceparent) else None,
             claimed=claimed if print_[:1] == MAGIC and len(print_) == 5 else None,
         )  # fmt: skip
         if envelope.digest != claimed:
@@ -270,19 +287,20 @@ def _iso(millis: int) -> str:
 
 
 def _moment(millis: int) -> datetime:
-    return datetime.fromtimestamp(millis / 1000, UTC)
+    return EPOCH + millis * MILLISECOND
 
 
 def _millis(text: str) -> int:
+    """Raises ValueError for a moment without a zone, or one that has no date everywhere."""
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is None:
-        raise ValueError("no zone")
+    if moment.tzinfo is None or not EARLIEST <= moment <= LATEST:
+        raise ValueError("no moment")
     return to_millis(moment)
 
 
 def to_millis(moment: datetime) -> int:
     """Milliseconds since 1970 UTC, as rows and headers keep time."""
-    return round(moment.timestamp() * 1000)
+    return (moment - EPOCH) // MILLISECOND
 
 
 def _faults(error: ValidationError) -> str:
@@ -308,7 +326,11 @@ PRIMITIVES: dict[str, Any] = {
     "long": Annotated[int, Field(ge=-(2**63), lt=2**63)], "float": float, "double": float,
     "bytes": Annotated[bytes, Field(max_length=MAX_BODY)],
 }  # fmt: skip
-LOGICAL: dict[str, Any] = {"timestamp-millis": AwareDatetime, "date": date, "uuid": UUID}
+LOGICAL: dict[str, Any] = {
+    "timestamp-millis": Annotated[AwareDatetime, Field(ge=EARLIEST, le=LATEST)],
+    "date": date,
+    "uuid": UUID,
+}
 
 
 def _python(schema: Any, named: dict[str, Any], max_text: int = MAX_TEXT) -> Any:
@@ -339,12 +361,27 @@ def _python(schema: Any, named: dict[str, Any], max_text: int = MAX_TEXT) -> Any
 def _record(schema: Mapping[str, Any], named: dict[str, Any]) -> Any:
     fields: dict[str, Any] = {}
     for f in schema["fields"]:
+        if "default" in f and not _plain_default(f["type"], f["default"]):
+            raise ValueError(
+                f"{f['name']}: a default that a reader cannot make sense of; make it nullable with default null"
+            )
         kind = _python(f["type"], named, f.get("maxLength", MAX_TEXT))
         fields[f["name"]] = NotRequired[kind] if "default" in f else kind
     made = cast("Any", TypedDict(schema["name"], fields))  # pyright: ignore[reportArgumentType, reportGeneralTypeIssues]
     made.__pydantic_config__ = CONFIG
     named[schema["name"]] = made
     return made
+
+
+def _plain_default(kind: Any, default: Any) -> bool:
+    """Whether a reader fills this default in as a value of its type: fastavro gives bare JSON, even for a decimal."""
+    if default is None or default in ([], {}):
+        return not (isinstance(kind, Mapping) and cast("Mapping[str, Any]", kind).get("type") == "record")
+    return kind in ("string", "boolean", "int", "long", "float", "double") or (
+        isinstance(kind, Mapping)
+        and "logicalType" not in kind
+        and cast("Mapping[str, Any]", kind)["type"] in ("string", "enum", "int", "long")
+    )
 
 
 def _text(longest: int) -> Any:

@@ -20,7 +20,8 @@ armed: dict[str, tuple[str, int]] = {}
 
 def _parse(text: str) -> None:
     for point in filter(None, text.split(",")):
-        name, what, nth = (*point.split(":"), "kill", "1")[:3]
+        name, *rest = point.split(":")
+        what, nth = [*rest, *("kill", "1")[len(rest) :]]
         armed[name] = (what, int(nth))
 
 

@@ -132,7 +132,7 @@ class _Simulated:
 
     def perform(self, console: Console) -> None:
         """The plan, with one operator slow all the time and one away for a while in the middle."""
-        slow, away = max(self.operators), sorted(self.operators)[1]
+        slow, away = sorted(self.operators)[-2], sorted(self.operators)[1]
         self.operators[slow].turn(slow_ms=20)
         officers = threading.Thread(target=self.officers.work, args=(self.engine.stopping,), daemon=True)
         people = threading.Thread(target=self.people.work, daemon=True)

@@ -16,7 +16,7 @@ from jietong.platform import Reading
 from jietong.store import Row, Store, placeholders
 
 REQUESTED, PROGRESSED = "utility.connection.requested.v1", "utility.connection.progressed.v1"
-OVERLAP = 10_000
+OVERLAP = 2_000
 """Milliseconds read again: a step that committed late is seen."""
 PAGE = 1000
 SELECT = f"SELECT {', '.join(PROGRESS)} FROM progress"

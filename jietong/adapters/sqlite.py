@@ -225,6 +225,8 @@ def _code(error: BaseException) -> int:
 def _translated(error: Exception) -> Exception:
     if isinstance(error, OverflowError | sqlite3.IntegrityError | sqlite3.DataError):
         return InvalidEventError(f"the database refuses a value ({type(error).__name__})")
+    if _code(error) in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT):
+        return UsageError(f"not a database, or a damaged one: {error}; restore a backup")
     if isinstance(error, sqlite3.Error) and _code(error) in AWAY:
         return RetriableError(f"database: {error}")
     return error

@@ -6,7 +6,7 @@ A command beside a running city never writes what the city writes; it leaves its
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from jietong.delivery import alarms, inbox, limits
@@ -21,6 +21,8 @@ def ask(tx: Transaction, key: str, name: str, arguments: Arguments, now: int) ->
     """Leave a wish; the same key twice is one wish. Raises UsageError for a command nobody knows."""
     if name not in COMMANDS:
         raise UsageError(f"no command {name}; there are {', '.join(sorted(COMMANDS))}")
+    if missing := [field for field in NEEDED.get(name, ()) if arguments.get(field) in (None, "")]:
+        raise UsageError(f"{name}: says nothing of {', '.join(missing)}")
     tx.execute("INSERT INTO command (key, name, arguments, asked) VALUES (:key, :name, :arguments, :now) ON CONFLICT (key) DO NOTHING",
                {"key": key, "name": name, "arguments": json.dumps(arguments), "now": now})  # fmt: skip
 
@@ -44,7 +46,10 @@ def carry_out(store: Store, now: int) -> set[Stream]:
         for key, name, arguments in tx.execute(
             "SELECT key, name, arguments FROM command WHERE done IS NULL ORDER BY asked, key"
         ).all():
-            streams, said = COMMANDS[name](tx, json.loads(arguments), now)
+            try:
+                streams, said = COMMANDS[name](tx, json.loads(arguments), now)
+            except (KeyError, ValueError, TypeError) as error:
+                streams, said = set[Stream](), f"refused: {type(error).__name__} in its arguments"
             moved |= streams
             tx.execute(
                 "UPDATE command SET done = :now, result = :said WHERE key = :key",
@@ -72,6 +77,7 @@ def _skip(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Stream],
 def _resolve(tx: Transaction, arguments: Arguments, now: int) -> tuple[set[Stream], str]:  # noqa: ARG001
     """A person has looked at both meanings of a sequence: what was applied stands, the stream goes on."""
     stream = Stream(arguments["source"], arguments["type"], arguments["subject"])
+    inbox.keep_first_meanings(tx, stream)
     freed = tx.execute(
         f"UPDATE stream SET conflict = 0 WHERE {inbox.OF_STREAM} AND conflict = 1", stream._asdict()
     ).rowcount
@@ -105,6 +111,9 @@ def _matches(key: Key, arguments: Arguments) -> bool:
     )
 
 
+NEEDED: Mapping[str, Sequence[str]] = {
+    "skip": ("who", "why"), "resolve": ("source", "type", "subject"), "resume": ("type", "allow"), "task-done": ("id",),
+}  # fmt: skip
 COMMANDS: Mapping[str, Callable[[Transaction, Arguments, int], tuple[set[Stream], str]]] = {
     "redrive": _redrive, "skip": _skip, "resolve": _resolve, "resume": _resume, "confirm": _confirm, "task-done": _task_done,
 }  # fmt: skip

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 
 from jietong import failpoint
 from jietong.broker import Broker, Place, Record
-from jietong.contract import Contract
+from jietong.contract import MAX_BODY, Contract
 from jietong.delivery import alarms, heads, inbox, positions
 from jietong.delivery.inbox import Accepted, Standing
 from jietong.delivery.limits import USUAL, Limit, Window
 from jietong.delivery.outbox import Outbox
 from jietong.delivery.positions import Position
-from jietong.errors import DamagedError, Fault, HaltError, RetriableError
+from jietong.errors import DamagedError, Fault, HaltError, JietongError, RetriableError
 from jietong.event import HELD, Envelope, Fate, Key, Stream
 from jietong.service import Service
 from jietong.store import Store, Transaction
@@ -35,7 +35,7 @@ class Work:
     settled: list[tuple[Key, Fate]] = field(default_factory=list[tuple[Key, Fate]])
     drafts: list[Envelope] = field(default_factory=list[Envelope])
     duplicates: int = 0
-    fates: list[tuple[str, Fate]] = field(default_factory=list[tuple[str, Fate]])
+    strays: int = 0
 
 
 @dataclass(slots=True)
@@ -65,6 +65,7 @@ class Consumer:
         self._windows: dict[str, Window] = {}
         self._careful = False
         self._living = False
+        self._owed: set[Stream] = set()
 
     # -- life --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
@@ -80,6 +81,7 @@ class Consumer:
                 == 0
             )
             self._windows = {topic: Window.load(tx, topic, self._limit) for topic in self.service.types}
+            self._owed = {key.stream for key in inbox.held(tx, Fate.WAITING) if key.type in self.service.types}
         self._careful = self._careful or (died and not self._living)
         self._living = True
         self.relocate()
@@ -122,10 +124,13 @@ class Consumer:
         if self._reader.assigned() != self._at.keys():
             self._at.clear()
             self.relocate()
+        if self._owed and not self._careful:
+            self.drain_stored(self._owed)
+            self._owed = set()
         records: Sequence[Record] = () if self.paused else self._reader.poll(seconds, self.batch)
         if self._careful:
             self._one_by_one(records)
-            self._careful = False
+            self._careful, self._owed = False, set()
         elif records:
             self._process(records)
         return len(records)
@@ -172,6 +177,7 @@ class Consumer:
                 continue
             self._windows = work.windows
             self.counts.duplicates += work.duplicates
+            self.counts.strays += work.strays
             return
 
     def _take(self, tx: Transaction, work: Work, records: Sequence[Record]) -> Accepted:
@@ -179,16 +185,16 @@ class Consumer:
         last = {Place(record.topic, record.partition): record for record in records}
         for place in sorted(last):
             positions.swap(tx, self._at[place], self._at[place].after(last[place]))
-        envelopes: list[Envelope] = []
+        pairs: list[tuple[Envelope, Record]] = []
         for record in records:
             try:
-                envelopes.append(self.contract.envelope(record))
+                pairs.append((self.contract.envelope(record), record))
             except DamagedError as damage:
                 self._stray(tx, work, record, str(damage))
-        got = inbox.accept(tx, envelopes)
+        got = inbox.accept(tx, [envelope for envelope, _ in pairs])
         work.duplicates += got.duplicates
         for e in got.conflicts:
-            self._conflict(tx, e, records)
+            self._conflict(tx, e, next(record for envelope, record in pairs if envelope is e))
         return got
 
     def _drain(self, tx: Transaction, work: Work, stream: Stream, at: Standing, fresh: dict[int, Envelope]) -> None:
@@ -228,21 +234,20 @@ class Consumer:
 
     def _stray(self, tx: Transaction, work: Work, record: Record, reason: str) -> None:
         if inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, reason, self.clock()):
-            self.counts.strays += 1
+            work.strays += 1
             work.windows[record.topic].note(invalid=True)
 
-    def _conflict(self, tx: Transaction, e: Envelope, records: Sequence[Record]) -> None:
-        record = next(
-            r for r in records if r.topic == e.key.type and e.digest.hex().encode() in dict(r.headers).values()
-        )
-        inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, "conflict", self.clock())
+    def _conflict(self, tx: Transaction, e: Envelope, record: Record) -> None:
+        inbox.contradicted(tx, e)
+        topic_id = self._at[Place(record.topic, record.partition)].topic_id
+        inbox.stray(tx, record, topic_id, "conflict", self.clock(), most=MAX_BODY + 5)
         alarms.raise_(tx, "conflict", "/".join(e.key.stream), f"sequence {e.key.sequence} has two meanings; its stream stands still until "
                       "`jietong resolve`", self.clock())  # fmt: skip
 
     # -- what waits in the tables --------------------------------------------------------------------------------------
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         """Streams that something has moved from outside: a redrive, a skip, a retry. Under watch if one died there."""
-        for stream in sorted(set(streams)):
+        for stream in sorted(s for s in set(streams) if s.type in self.service.types):
             with self.store.snapshot() as tx:
                 watched = tx.execute(f"SELECT 1 FROM attempt WHERE {inbox.OF_STREAM}", stream._asdict()).one()
             if watched:
@@ -264,7 +269,7 @@ class Consumer:
             self._judged(lambda tx, work: inbox.stand(tx, self._take(tx, work, records).standing.items()))
             self._moved(records)
         with self.store.snapshot() as tx:
-            streams = {key.stream for key in inbox.held(tx, Fate.WAITING)}
+            streams = {key.stream for key in inbox.held(tx, Fate.WAITING) if key.type in self.service.types}
         for stream in sorted(streams):
             self._watched(stream)
 
@@ -275,12 +280,12 @@ class Consumer:
 
     @contextmanager
     def _surviving(self, key: Key) -> Generator[None]:
-        """What ends in an exception did not end the process: only a death counts as one."""
+        """What ends in an exception of ours did not end the process: only a death counts as one."""
         try:
             yield
-        except RetriableError:
+        except JietongError:
             with suppress(RetriableError), self.store.transaction() as tx:
-                inbox.survived(tx, key)
+                inbox.returned(tx, key)
             raise
 
     def _next(self, stream: Stream) -> Envelope | None:
@@ -327,7 +332,7 @@ class Consumer:
         now = self.clock()
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now", {"now": now}).all()
-            due = [Stream(*row) for row in rows]
+            due = [Stream(*row) for row in rows if row[1] in self.service.types]
             for stream in due:
                 inbox.redrive(tx, stream, Fate.PARKED)
             if not any(self.lag().values()):

@@ -5,9 +5,10 @@ Rows whose digest was already seen are dropped; a row that cannot become an even
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import NoReturn
 
 from jietong import failpoint
 from jietong.delivery import alarms
@@ -20,6 +21,8 @@ from jietong.store import Store, Transaction, placeholders
 BATCH = 500
 AGAIN = 500
 MOST_VANISHED, VANISHED_SHARE = 20, 0.01
+GONE = "gone/"
+"""Before a held row's name: it vanished, and its ending cannot be told."""
 
 
 @dataclass(slots=True)
@@ -40,73 +43,96 @@ class Draw:
 
     def __init__(self, source: Source, store: Store, outbox: Outbox) -> None:
         self.source, self.store, self.outbox = source, store, outbox
+        self._again_after = ""
+        self._at: str | None = None
 
     def step(self) -> Drawn:
         """What changed since the position, and what was held before. Raises RetriableError while the platform is away."""
         with self.store.snapshot() as tx:
-            at = tx.execute(
-                "SELECT position FROM source_position WHERE source = :source", {"source": self.outbox.source}
-            ).one()
-            held = [
-                row[0]
-                for row in tx.execute(
-                    "SELECT row FROM source_held ORDER BY since, row LIMIT :most", {"most": AGAIN}
-                ).all()
-            ]
+            at = tx.execute("SELECT position FROM source_position WHERE source = :s", {"s": self.outbox.source}).one()
+            held = self._held_next(tx)
         drawn = Drawn()
         self._take(self.source.read(at[0] if at else None), drawn)
         if held:
             self._take(self.source.again(held), drawn)
         return drawn
 
+    def _held_next(self, tx: Transaction) -> list[str]:
+        """Held rows take turns: many that never can become events do not keep one from its parent that came."""
+        sql = "SELECT row FROM source_held WHERE row > :after ORDER BY row LIMIT :most"
+        rows = [row[0] for row in tx.execute(sql, {"after": self._again_after, "most": AGAIN}).all()]
+        self._again_after = rows[-1] if len(rows) == AGAIN else ""
+        return rows
+
     def full(self, endings: bool = True) -> Drawn:
         """Every row there is: late ones are taken, vanished ones end (if `endings`).
 
         Raises HaltError when more than 20 rows or 1 % vanished at once, unless a person has confirmed it.
         """
-        drawn, present, sure = Drawn(), set[str](), self._confirmed()
+        drawn, present = Drawn(), set[str]()
         self._take(_noting(self.source.scan(), present), drawn)
         with self.store.snapshot() as tx:
             seen = tx.execute("SELECT row, memo, revision FROM source_seen WHERE digest <> ''").all()
-        vanished: list[tuple[str, str | None, int]] = [
-            (row[0], row[1], row[2]) for row in seen if row[0] not in present
-        ]
-        if not endings:
-            return drawn
-        if not sure and (len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))):
-            with self.store.transaction() as tx:
-                detail = f"{len(vanished)} of {len(seen)} rows vanished at once; none was ended: a person must confirm"
-                alarms.raise_(tx, "vanished", self.outbox.source, detail, self.outbox.clock())
-            raise HaltError(f"{self.outbox.source}: {detail}")
-        self._end(vanished, drawn)
+            sure = tx.execute("SELECT 1 FROM mark WHERE name = 'vanished-confirmed'").one() is not None
+        if endings:
+            vanished = [(row[0], row[1], row[2]) for row in seen if row[0] not in present]
+            if not sure and (len(vanished) > MOST_VANISHED or len(vanished) > max(1, VANISHED_SHARE * len(seen))):
+                self._ask(
+                    f"{len(vanished)} of {len(seen)} rows vanished at once; none was ended: a person must confirm"
+                )
+            self._end(vanished, present, drawn)
         return drawn
 
-    def _confirmed(self) -> bool:
+    def _ask(self, detail: str) -> NoReturn:
         with self.store.transaction() as tx:
-            return tx.execute("DELETE FROM mark WHERE name = 'vanished-confirmed'").rowcount == 1
+            alarms.raise_(tx, "vanished", self.outbox.source, detail, self.outbox.clock())
+        raise HaltError(f"{self.outbox.source}: {detail}")
 
     def _take(self, readings: Iterable[Reading], drawn: Drawn) -> None:
         rest = iter(readings)
         while batch := list(islice(rest, BATCH)):
+            with self.store.snapshot() as tx:
+                unchanged, held = self._unchanged(tx, batch), self._still_held(tx, batch)
+            drawn.read += len(batch)
+            drawn.unchanged += len(unchanged)
+            drawn.rejected += len(held)
+            fresh = [reading for reading in batch if reading.row not in unchanged | held]
+            at = next((reading.position for reading in reversed(batch) if reading.position), None)
+            if not fresh and at == self._at:
+                continue
             with self.store.transaction() as tx:
-                self._batch(tx, batch, drawn)
+                self._batch(tx, fresh, at, drawn)
                 failpoint.passing("draw.before_commit")
             failpoint.passing("draw.after_commit")
+            self._at = at
 
-    def _batch(self, tx: Transaction, batch: list[Reading], drawn: Drawn) -> None:
+    def _unchanged(self, tx: Transaction, batch: list[Reading]) -> set[str]:
+        """Rows of a batch that say, each time they are in it, what they said when they were seen last."""
+        marks, named = placeholders("r", {reading.row for reading in batch})
+        rows = tx.execute(
+            f"SELECT row, digest FROM source_seen WHERE row IN ({marks}) AND row NOT IN (SELECT row FROM source_held)",
+            named,
+        ).all()
+        seen = {row[0]: row[1] for row in rows}
+        changed = {reading.row for reading in batch if seen.get(reading.row) != reading.digest}
+        return {row for row in seen if row not in changed}
+
+    def _still_held(self, tx: Transaction, batch: list[Reading]) -> set[str]:
+        marks, named = placeholders("r", {reading.row for reading in batch if reading.reason})
+        rows = tx.execute(f"SELECT row, digest FROM source_held WHERE row IN ({marks})", named).all() if named else []
+        held = {row[0]: row[1] for row in rows}
+        changed = {reading.row for reading in batch if not reading.reason or held.get(reading.row) != reading.digest}
+        return {row for row in held if row not in changed}
+
+    def _batch(self, tx: Transaction, batch: list[Reading], at: str | None, drawn: Drawn) -> None:
         marks, named = placeholders("r", {reading.row for reading in batch})
         rows = tx.execute(f"SELECT row, digest, revision FROM source_seen WHERE row IN ({marks})", named).all()
         seen: dict[str, tuple[str, int]] = {row[0]: (row[1], row[2]) for row in rows}
-        held: dict[str, str] = {
-            row[0]: row[1]
-            for row in tx.execute(f"SELECT row, digest FROM source_held WHERE row IN ({marks})", named).all()
-        }
-        prepared: list[Envelope] = []
-        for reading in batch:
-            drawn.read += 1
-            prepared += self._one(tx, reading, seen, held, drawn)
+        rows = tx.execute(f"SELECT row, digest FROM source_held WHERE row IN ({marks})", named).all()
+        held: dict[str, str] = {row[0]: row[1] for row in rows}
+        prepared = [envelope for reading in batch for envelope in self._one(tx, reading, seen, held, drawn)]
         drawn.events += len(self.outbox.put(tx, prepared))
-        if at := next((reading.position for reading in reversed(batch) if reading.position), None):
+        if at is not None:
             tx.execute("INSERT INTO source_position (source, position) VALUES (:source, :at) ON CONFLICT (source) DO UPDATE SET position = :at",
                        {"source": self.outbox.source, "at": at})  # fmt: skip
 
@@ -116,6 +142,7 @@ class Draw:
         before, revision = seen.get(reading.row, ("", 0))
         if before == reading.digest:
             drawn.unchanged += 1
+            _let_go(tx, reading.row, held)
             return []
         try:
             drafts = _latest(reading.drafts) if before else reading.drafts
@@ -126,24 +153,44 @@ class Draw:
         if reason:
             drawn.rejected += 1
             if held.get(reading.row) != reading.digest:
+                held[reading.row] = reading.digest
                 _hold(tx, reading, reason, self.outbox.clock())
             return []
         drawn.changed += bool(before)
         drawn.new += not before
         seen[reading.row] = (reading.digest, revision + 1)
         _see(tx, reading, revision + 1)
-        if reading.row in held:
-            tx.execute("DELETE FROM source_held WHERE row = :row", {"row": reading.row})
+        _let_go(tx, reading.row, held)
         return envelopes
 
-    def _end(self, vanished: list[tuple[str, str | None, int]], drawn: Drawn) -> None:
+    def _end(self, vanished: Sequence[tuple[str, str | None, int]], present: set[str], drawn: Drawn) -> None:
         with self.store.transaction() as tx:
             for row, memo, revision in sorted(vanished):
-                ending = self.source.gone(row, memo)
                 drawn.vanished += 1
-                drawn.events += len(self.outbox.add(tx, *(_revised(draft, revision) for draft in ending.drafts)))
+                drawn.events += self._ended(tx, self.source.gone(row, memo), revision)
                 tx.execute("UPDATE source_seen SET digest = '', revision = revision + 1 WHERE row = :row", {"row": row})
+            for (row,) in tx.execute("SELECT row FROM source_held").all():
+                if row not in present and not row.startswith(GONE):
+                    tx.execute("DELETE FROM source_held WHERE row = :row", {"row": row})
+            tx.execute("DELETE FROM mark WHERE name = 'vanished-confirmed'")
             alarms.clear(tx, "vanished", self.outbox.source)
+
+    def _ended(self, tx: Transaction, ending: Reading, revision: int) -> int:
+        """An ending that cannot be told stays in sight, as a row that cannot become an event does."""
+        reason = ending.reason
+        try:
+            return 0 if reason else len(self.outbox.add(tx, *(_revised(draft, revision) for draft in ending.drafts)))
+        except InvalidEventError as error:
+            reason = str(error)
+        finally:
+            if reason:
+                _hold(tx, replace(ending, row=f"{GONE}{ending.row}"), reason, self.outbox.clock())
+        return 0
+
+
+def _let_go(tx: Transaction, row: str, held: dict[str, str]) -> None:
+    if held.pop(row, None) is not None:
+        tx.execute("DELETE FROM source_held WHERE row = :row", {"row": row})
 
 
 def _hold(tx: Transaction, reading: Reading, reason: str, now: int) -> None:

@@ -67,6 +67,8 @@ def accept(tx: Transaction, envelopes: Sequence[Envelope]) -> Accepted:
             if had in (e.digest, b"") or e.void:
                 got.duplicates += 1
                 _clear_up(tx, got, e)
+            elif _settled_before(tx, e):
+                got.duplicates += 1
             else:
                 at.conflict = True
                 got.conflicts.append(e)
@@ -146,6 +148,7 @@ def redrive(tx: Transaction, stream: Stream, *fates: Fate) -> int:
 
 def skip(tx: Transaction, key: Key, who: str, why: str, now: int) -> bool:
     """A person steps over a held event; whether it was held."""
+    survived(tx, key)
     return tx.execute(f"{SETTLE} AND fate IN ('parked', 'dead')",
                       {**key._asdict(), "fate": Fate.SKIPPED, "reason": f"{who}: {why}"[:LONGEST_REASON], "now": now}).rowcount == 1  # fmt: skip
 
@@ -184,13 +187,14 @@ def sums(tx: Transaction) -> dict[tuple[str, str], int]:
     }
 
 
-def stray(tx: Transaction, record: Record, topic_id: str, reason: str, now: int) -> bool:
-    """Keep a record that says nothing about any stream: seen, counted, without effect. Whether it is a new one."""
-    headers = json.dumps([[name, value.decode("latin-1")] for name, value in record.headers[:100]])
+def stray(tx: Transaction, record: Record, topic_id: str, reason: str, now: int, most: int = 4096) -> bool:
+    """Keep a record (of its value `most` bytes) that says nothing about any stream: seen, counted, without effect.
+    Whether it is a new one."""
+    headers = json.dumps([[name, (value or b"").decode("latin-1")] for name, value in record.headers[:100]])
     done = tx.execute("INSERT INTO stray (topic, partition, \"offset\", topic_id, key, value, headers, reason, seen) VALUES (:topic, :partition, "
                ":offset, :topic_id, :key, :value, :headers, :reason, :seen) ON CONFLICT DO NOTHING",
                {"topic": record.topic, "partition": record.partition, "offset": record.offset, "topic_id": topic_id, "key": record.key[:1000],
-                "value": record.value and record.value[:4096], "headers": headers[:4096],
+                "value": record.value and record.value[:most], "headers": headers[:4096],
                 "reason": reason[:LONGEST_REASON], "seen": now})  # fmt: skip
     return done.rowcount == 1
 
@@ -207,6 +211,12 @@ def attempting(tx: Transaction, key: Key) -> None:
                "ON CONFLICT (source, type, subject, sequence) DO UPDATE SET deaths = attempt.deaths + 1", key._asdict())  # fmt: skip
 
 
+def returned(tx: Transaction, key: Key) -> None:
+    """The try ended in an exception, not in a death: it does not count."""
+    tx.execute(f"UPDATE attempt SET deaths = deaths - 1 WHERE {OF_KEY}", key._asdict())
+    tx.execute(f"DELETE FROM attempt WHERE {OF_KEY} AND deaths <= 0", key._asdict())
+
+
 def survived(tx: Transaction, key: Key) -> None:
     tx.execute(f"DELETE FROM attempt WHERE {OF_KEY}", key._asdict())
 
@@ -217,6 +227,33 @@ def _known_digest(tx: Transaction, got: Accepted, e: Envelope, at: Standing) -> 
         return mine.digest
     row = tx.execute(f"SELECT digest FROM inbox WHERE {OF_KEY}", e.key._asdict()).one()
     return row[0] if row else b"" if e.key.sequence <= at.last else None
+
+
+def contradicted(tx: Transaction, e: Envelope) -> None:
+    """Note a second meaning of a sequence, until a person has chosen."""
+    tx.execute(
+        "INSERT INTO mark (name, value) VALUES (:name, 'open') ON CONFLICT (name) DO NOTHING", {"name": _meaning(e)}
+    )
+
+
+def keep_first_meanings(tx: Transaction, stream: Stream) -> None:
+    """A person's choice: what this reader took first stands, and the other meanings, coming again, are duplicates."""
+    start = f"meaning/{'/'.join(stream)}/"
+    tx.execute(
+        "UPDATE mark SET value = 'settled' WHERE substr(name, 1, :length) = :start",
+        {"length": len(start), "start": start},
+    )
+
+
+def _meaning(e: Envelope) -> str:
+    return f"meaning/{'/'.join(e.key.stream)}/{e.key.sequence}/{e.digest.hex()}"
+
+
+def _settled_before(tx: Transaction, e: Envelope) -> bool:
+    return (
+        tx.execute("SELECT 1 FROM mark WHERE name = :name AND value = 'settled'", {"name": _meaning(e)}).one()
+        is not None
+    )
 
 
 def _clear_up(tx: Transaction, got: Accepted, e: Envelope) -> None:

@@ -12,7 +12,7 @@ from uuid import UUID
 
 from uuid6 import uuid7
 
-from jietong.contract import Contract, to_millis
+from jietong.contract import OPERATOR, Contract, to_millis
 from jietong.errors import InvalidEventError
 from jietong.event import Draft, Envelope, Event, Key, Stream, derived_id, follow_up_id
 from jietong.identifiers import kind_of
@@ -54,6 +54,8 @@ class Outbox:
             raise InvalidEventError(
                 f"{draft.type}: subject: {kind or 'of no known kind'}; must be {' or '.join(spec.subject)}"
             )
+        if draft.operator is not None and not OPERATOR.fullmatch(draft.operator):
+            raise InvalidEventError(f"{draft.type}: operator: no operator's id")
         fingerprint, body = self.contract.encode(draft)
         return Envelope(
             key=Key(self.source, draft.type, draft.subject, 0), id=self._id(draft, cause), fingerprint=fingerprint, body=body,
@@ -110,9 +112,13 @@ def insert(tx: Transaction, envelopes: Iterable[Envelope], sent: bool = False) -
         tx.execute(TOTAL, {"source": source, "type": type, "more": more})
 
 
-def pending(tx: Transaction, limit: int) -> list[tuple[int, Envelope]]:
-    """The oldest rows not yet sent. Never "everything after the last": ids become visible out of order."""
-    rows = tx.execute(f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 ORDER BY n LIMIT :limit", {"limit": limit})
+def pending(tx: Transaction, limit: int, after: int = 0) -> list[tuple[int, Envelope]]:
+    """The oldest rows not yet sent; `after` a row only to step over what is stuck, never as a position: ids become
+    visible out of order."""
+    rows = tx.execute(
+        f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 AND n > :after ORDER BY n LIMIT :limit",
+        {"after": after, "limit": limit},
+    )
     return [(row[0], envelope_of(row[1:])) for row in rows.all()]
 
 

@@ -46,12 +46,6 @@ class Pour(Consumer):
     def __init__(self, deliveries: Deliveries, sink: Sink, store: Store, broker: Broker, outbox: Outbox) -> None:
         super().__init__(deliveries, store, broker, outbox)
         self.wanted, self.sink = deliveries.wanted, sink
-        self._owed: set[Stream] = set()
-
-    def start(self) -> None:
-        super().start()
-        with self.store.snapshot() as tx:
-            self._owed = {key.stream for key in inbox.held(tx, Fate.WAITING)}
 
     def step(self, seconds: float) -> int:
         """As a consumer's; what could not be delivered because the target was away comes first."""

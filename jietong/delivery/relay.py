@@ -11,7 +11,7 @@ from jietong.catalog import RESEND
 from jietong.contract import Contract
 from jietong.delivery import alarms, heads, outbox, positions
 from jietong.delivery.outbox import Head
-from jietong.errors import DamagedError, Fault
+from jietong.errors import DamagedError, Fault, RetriableError
 from jietong.event import Envelope, Stream
 from jietong.store import Store, Transaction
 
@@ -50,6 +50,8 @@ class Relay:
         )
         self._announced: Head | None = None
         self._announced_at = 0
+        self._after = 0
+        self._stuck: set[Stream] = set()
 
     def start(self) -> None:
         """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
@@ -60,22 +62,34 @@ class Relay:
         self._announced = None
 
     def step(self) -> Sent:
-        """Answer what was asked for, announce the head, send one batch, mark what was acknowledged."""
+        """Answer what was asked for, announce the head, send one batch, mark what was acknowledged.
+
+        What a partition without a leader keeps back waits; the step goes on behind it, past its streams only.
+        """
         resent = self._answer()
         with self.store.snapshot() as tx:
-            rows, head = outbox.pending(tx, self.batch), outbox.head(tx)
+            rows, head = outbox.pending(tx, self.batch, self._after), outbox.head(tx)
         self._announce(head)
+        sent = self._send([row for row in rows if row[1].key.stream not in self._stuck])
+        full = len(rows) == self.batch
+        if self._stuck and full:
+            self._after = rows[-1][0]
+        else:
+            self._after, self._stuck = 0, set()
+        return Sent(sent, resent, full)
+
+    def _send(self, rows: Sequence[tuple[int, Envelope]]) -> int:
         if not rows:
-            return Sent(resent=resent)
+            return 0
         failpoint.passing("relay.before_send")
         acknowledged = self.broker.append([self.contract.message(envelope) for _, envelope in rows])
         failpoint.passing("relay.after_ack")
-        sent = _prefix_per_stream(rows, acknowledged)
+        sent = _prefix_per_stream(rows, acknowledged, self._stuck)
         with self.store.transaction() as tx:
             outbox.mark_sent(tx, sent)
             failpoint.passing("relay.before_mark_commit")
         failpoint.passing("relay.after_mark")
-        return Sent(len(sent), resent, len(rows) == self.batch or len(sent) < len(rows))
+        return len(sent)
 
     def beat(self) -> None:
         """The slow one: a topic made anew gets everything once again."""
@@ -88,8 +102,10 @@ class Relay:
         for topic in (self.broker.topic(type) for type in types):
             if known.get(topic.name) != topic.id:
                 self._renew(topic, topic.name in known)
-        with self.store.transaction() as tx:
-            if not outbox.depth(tx)[0]:
+        with self.store.snapshot() as tx:
+            over = not outbox.depth(tx)[0] and tx.execute("SELECT 1 FROM alarm WHERE name = 'topic-renewed'").one()
+        if over:
+            with self.store.transaction() as tx:
                 tx.execute("DELETE FROM alarm WHERE name = 'topic-renewed'")
 
     def _renew(self, topic: Topic, was_known: bool) -> None:
@@ -107,12 +123,14 @@ class Relay:
                 )
 
     def _announce(self, head: Head) -> None:
+        """Before anything of the batch leaves: what the log does not know we announced, it may not know at all."""
         now = self.clock()
         if head == self._announced and now - self._announced_at < SIGN_OF_LIFE:
             return
-        if all(self.broker.append([heads.message(self.contract, self.source, head, now)])):
-            self._announced, self._announced_at = head, now
-            failpoint.passing("relay.after_head")
+        if not all(self.broker.append([heads.message(self.contract, self.source, head, now)])):
+            raise RetriableError("the log did not take the head")
+        self._announced, self._announced_at = head, now
+        failpoint.passing("relay.after_head")
 
     def _provision(self, tx: Transaction) -> None:
         topic = self.broker.topic(RESEND)
@@ -144,9 +162,10 @@ class Relay:
         return outbox.resend(tx, self.source, data["type"], data["subject"], data["after"])
 
 
-def _prefix_per_stream(rows: Sequence[tuple[int, Envelope]], acknowledged: Sequence[bool]) -> list[int]:
-    """Row numbers to mark: of each stream as far as every row before it was acknowledged too."""
-    stuck: set[Stream] = set()
+def _prefix_per_stream(
+    rows: Sequence[tuple[int, Envelope]], acknowledged: Sequence[bool], stuck: set[Stream]
+) -> list[int]:
+    """Row numbers to mark: of each stream as far as every row before it was acknowledged too; the others are `stuck`."""
     sent: list[int] = []
     for (n, envelope), ok in zip(rows, acknowledged, strict=True):
         if ok and envelope.key.stream not in stuck:

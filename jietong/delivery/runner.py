@@ -85,6 +85,7 @@ class Consuming:
     consumer: Consumer
     completeness: Completeness
     store: Store
+    wait: Callable[[float], object]
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -95,6 +96,8 @@ class Consuming:
         self.consumer.start()
 
     def step(self, seconds: float) -> None:
+        if self.consumer.paused:
+            self.wait(seconds)
         if not self.consumer.step(seconds):
             self.consumer.drain_stored(commands.carry_out(self.store, self.consumer.clock()))
 
@@ -131,9 +134,10 @@ class Drawing:
         self.wait(min(FOREIGN_POLL, seconds))
 
     def beat(self) -> None:
+        self.start()
         if time.monotonic() - self.scanned > FULL_SCAN:
-            self.scanned = time.monotonic()
             self.draw.full()
+            self.scanned = time.monotonic()
 
     def stop(self) -> None:
         """Nothing to leave behind."""
@@ -163,8 +167,9 @@ def run(movement: Movement, stopping: threading.Event, retry: Retry, health: Hea
             try:
                 retry(loop.once, loop.waits)
             except HaltError as error:
-                loop.halt(error)
-                while not (stopping.wait(SAFETY_POLL) or commands.pending(movement.store)):
+                health.halted = str(error)
+                retry(lambda error=error: loop.halt(error), loop.waits)
+                while not (stopping.wait(SAFETY_POLL) or loop.asked()):
                     pass
         if loop.started:
             retry(movement.stop, loop.waits)
@@ -206,6 +211,13 @@ class _Loop:
         self.started, self.health.halted = False, str(error)
         with self.movement.store.transaction() as tx:
             alarms.raise_(tx, "halted", self.movement.name, str(error), time.time_ns() // 1_000_000)
+
+    def asked(self) -> bool:
+        """Whether a person has left a command; a database that is away has none."""
+        try:
+            return commands.pending(self.movement.store)
+        except RetriableError:
+            return False
 
     def _recovered(self) -> None:
         self.health.halted = None

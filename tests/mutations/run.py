@@ -12,6 +12,7 @@ green, fails for another reason (a text that is not shown, an import error), or 
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -68,13 +69,9 @@ def judged(mutant: Mutant) -> str:
     """What is wrong with it; empty if it was caught."""
     with tempfile.TemporaryDirectory(prefix="mutant-") as scratch:
         folder = copied(Path(scratch))
-        patched = subprocess.run(
-            ["git", "apply", "-C1", str(mutant.path)],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        alone = {**os.environ, "GIT_CEILING_DIRECTORIES": str(folder.parent)}  # wherever it lies, it is no repository
+        command = ["git", "apply", "-C1", str(mutant.path)]
+        patched = subprocess.run(command, cwd=folder, env=alone, capture_output=True, text=True, check=False)
         if patched.returncode:
             return f"no longer applies: {patched.stderr.strip().splitlines()[:1]}"
         try:
