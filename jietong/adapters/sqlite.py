@@ -168,6 +168,7 @@ class SqliteStore:
         try:
             uri = f"{self.path.absolute().as_uri()}{'?mode=ro' if self._read_only else ''}"
             db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, check_same_thread=False)
+            db.execute("PRAGMA schema_version")  # reads the file: one that is no database is found out here
             if not self._read_only:
                 db.execute("PRAGMA journal_mode = WAL")
                 db.execute("PRAGMA synchronous = FULL")

@@ -50,9 +50,10 @@ class Draw:
         """What changed since the position, and what was held before. Raises RetriableError while the platform is away."""
         with self.store.snapshot() as tx:
             at = tx.execute("SELECT position FROM source_position WHERE source = :s", {"s": self.outbox.source}).one()
-            held = self._held_next(tx)
         drawn = Drawn()
         self._take(self.source.read(at[0] if at else None), drawn)
+        with self.store.snapshot() as tx:
+            held = self._held_next(tx)
         if held:
             self._take(self.source.again(held), drawn)
         return drawn
@@ -94,9 +95,9 @@ class Draw:
             with self.store.snapshot() as tx:
                 unchanged, held = self._unchanged(tx, batch), self._still_held(tx, batch)
             drawn.read += len(batch)
-            drawn.unchanged += len(unchanged)
-            drawn.rejected += len(held)
             fresh = [reading for reading in batch if reading.row not in unchanged | held]
+            drawn.unchanged += sum(reading.row in unchanged for reading in batch)
+            drawn.rejected += sum(reading.row in held for reading in batch)
             at = next((reading.position for reading in reversed(batch) if reading.position), None)
             if not fresh and at == self._at:
                 continue

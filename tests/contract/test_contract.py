@@ -182,7 +182,6 @@ def test_a_time_travels_to_the_millisecond(millis: int) -> None:
     assert CONTRACT.envelope(sent(time=millis)).time == millis
 
 
-@pytest.mark.xfail(strict=True, reason="milliseconds by way of a float: from 2242 on one is lost now and then")
 def test_even_a_distant_time_travels_to_the_millisecond() -> None:
     assert CONTRACT.envelope(sent(time=8_590_337_996_442)).time == 8_590_337_996_442
 
@@ -290,13 +289,11 @@ def test_an_event_carries_at_most_256_kib() -> None:
 FAR = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone(timedelta(hours=-5)))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="a time past the year 9999 in UTC is let in, and its relay cannot write it")
 def test_a_time_that_cannot_be_written_is_refused_where_it_is_born() -> None:
     with pytest.raises(InvalidEventError):
         CONTRACT.encode(draft(time=FAR))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="a timestamp past the year 9999 in UTC is written, and no reader can read it")
 def test_a_timestamp_that_cannot_be_read_is_refused_where_it_is_born() -> None:
     with pytest.raises(InvalidEventError):
         CONTRACT.encode(draft(at=FAR))
@@ -309,7 +306,6 @@ def test_a_decisive_word_nobody_knows_is_never_written() -> None:
     CONTRACT.encode(draft(mood="UNKNOWN"))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="a decisive field that is left out is written as its default, UNKNOWN")
 def test_a_decisive_word_that_is_left_out_is_not_written_as_unknown() -> None:
     """A second version may add fields only with defaults, decisive ones too."""
     contract = Contract(catalog(record("Decided", [{**FIELDS[0], "default": "UNKNOWN"}])))
@@ -437,7 +433,6 @@ def test_a_header_without_a_value_is_damage() -> None:
         CONTRACT.envelope(replace(sent(), headers=(*sent().headers, ("note", nothing))))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="a time past the year 9999 in UTC passes as authentic, and decoding it ends the reader")
 def test_a_time_nobody_can_read_is_damage() -> None:
     with pytest.raises(DamagedError):
         CONTRACT.decode(CONTRACT.envelope(headed(sent(), ce_time=FAR.isoformat().encode())))
@@ -511,7 +506,6 @@ def test_a_schema_of_another_topic_is_the_events_own_fault() -> None:
         CONTRACT.decode(e)
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="two topics of one definition share a fingerprint, and one of them can never be read")
 def test_two_topics_of_one_definition_are_told_apart_or_refused() -> None:
     same = replace(catalog(V1), schemas={DECIDED: [Schema(DECIDED, 1, V1)], OTHER: [Schema(OTHER, 1, V1)]})
     try:
@@ -521,7 +515,6 @@ def test_two_topics_of_one_definition_are_told_apart_or_refused() -> None:
     contract.decode(envelope(contract=contract))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="a new field's default is read as the schema's bare JSON: a number for a day")
 @pytest.mark.parametrize(
     ("kind", "default", "meaning"),
     [({"type": "int", "logicalType": "date"}, 0, date(1970, 1, 1)), (MONEY, "\x01", Decimal("0.01")),

@@ -31,7 +31,6 @@ from jietong.broker import Message
 from jietong.cli import ask
 from jietong.cli.app import run
 from jietong.engine import Engine, Program, Running
-from jietong.store import Transaction
 
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 OPERATORS = ("jm-water", "jm-gas")
@@ -175,7 +174,9 @@ def test_an_unsent_row_shows_with_its_age(jietong: Run, folder: Path) -> None:
     assert row["oldest_seconds"] > 59
 
 
-def test_topics_are_told_with_and_without_a_city(jietong: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_topics_are_told_with_and_without_a_city(
+    jietong: Run, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     [requested] = [topic for topic in told(jietong, "topics") if topic["type"] == REQUESTED]
     assert requested["records"] == sum(requested["to"]) - sum(requested["from"]) == 14
     assert (requested["zh"], requested["owner"], requested["state"]) == ("公用设施接入请求", "services/hookup", "open")
@@ -207,9 +208,11 @@ def test_tail_says_of_a_record_that_cannot_be_decoded_why(jietong: Run, folder: 
 
 def test_tail_follows_what_comes_until_it_is_interrupted(folder: Path, made: Made) -> None:
     command = [sys.executable, "-c", "import sys; from jietong.cli.app import run; sys.exit(run())"]
-    with subprocess.Popen([*command, "tail", REGISTERED, "--follow", "-n", "1", "--data", str(folder)],
-                          stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as tail:  # fmt: skip
-        assert tail.stdout and tail.stderr
+    following = [*command, "tail", REGISTERED, "--follow", "-n", "1", "--data", str(folder)]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen(following, env={**os.environ, "PYTHONUNBUFFERED": "1"}, **pipes) as tail:
+        assert tail.stdout
+        assert tail.stderr
         assert json.loads(tail.stdout.readline())["topic"] == REGISTERED
         small = SmallCity(folder)
         small.start()
@@ -224,7 +227,9 @@ def test_tail_follows_what_comes_until_it_is_interrupted(folder: Path, made: Mad
 def test_whoever_reads_only_the_first_line_of_tail_sees_no_error(folder: Path) -> None:
     command = f"{sys.executable} -c 'import sys; from jietong.cli.app import run; sys.exit(run())'"
     shell = f"{command} tail {REQUESTED} --from-beginning --data {folder} | head -n 1; echo ${{PIPESTATUS[0]}}"
-    done = subprocess.run(["bash", "-c", shell], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONUNBUFFERED": "1"})
+    done = subprocess.run(
+        ["bash", "-c", shell], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}
+    )
     assert done.stdout.splitlines()[-1] == "0"
     assert done.stderr == ""
 
@@ -246,16 +251,29 @@ def test_held_tells_gaps_conflicts_rows_without_an_event_and_strays(jietong: Run
            f"UPDATE inbox SET fate = 'waiting' WHERE type = '{REQUESTED}' AND subject = '{made.near}' AND sequence = 8",
            f"UPDATE stream SET last = 6 WHERE type = '{REQUESTED}' AND subject = '{made.near}'",
            "INSERT INTO stray (topic, partition, \"offset\", topic_id, reason, seen) VALUES ('t', 1, 2, 'x', 'digest: not one', 5)")  # fmt: skip
-    change(folder / "investment.db", "INSERT INTO source_held VALUES ('SPGL_XMSPSXBLXXXXB/7', 'd', 'GCDM: no such work', 9)")
-    reasons = {row["what"]: row["reason"] for row in told(jietong, "held") if row["consumer"] in ("timeline", "investment")}
-    assert reasons == {"waiting": "7 has not come; it is asked for again", "stray": "digest: not one", "source row": "GCDM: no such work"}
-    change(folder / "timeline.db", f"UPDATE stream SET conflict = 1 WHERE type = '{REQUESTED}' AND subject = '{made.near}'")
+    change(
+        folder / "investment.db",
+        "INSERT INTO source_held VALUES ('SPGL_XMSPSXBLXXXXB/7', 'd', 'GCDM: no such work', 9)",
+    )
+    reasons = {
+        row["what"]: row["reason"] for row in told(jietong, "held") if row["consumer"] in ("timeline", "investment")
+    }
+    assert reasons == {
+        "waiting": "7 has not come; it is asked for again",
+        "stray": "digest: not one",
+        "source row": "GCDM: no such work",
+    }
+    change(
+        folder / "timeline.db", f"UPDATE stream SET conflict = 1 WHERE type = '{REQUESTED}' AND subject = '{made.near}'"
+    )
     [waiting] = [row for row in told(jietong, "held", "--consumer", "timeline") if row["what"] == "waiting"]
     assert "two meanings" in waiting["reason"]
 
 
 # -- what a person asks -------------------------------------------------------------------------------------------------------
-def test_a_redrive_beside_a_running_city_is_carried_out_and_answered(running: SmallCity, jietong: Run, made: Made) -> None:
+def test_a_redrive_beside_a_running_city_is_carried_out_and_answered(
+    running: SmallCity, jietong: Run, made: Made
+) -> None:
     running.operators["jm-gas"].unblock(made.near)
     answer = told(jietong, "redrive", "utility:jm-gas", "--subject", made.near)
     assert (answer["state"], answer["result"]) == ("done", "1 redriven")
@@ -264,7 +282,18 @@ def test_a_redrive_beside_a_running_city_is_carried_out_and_answered(running: Sm
 
 
 def test_a_skip_without_a_city_takes_effect_at_the_next_start(jietong: Run, folder: Path, made: Made) -> None:
-    skip = ("skip", "utility:jm-gas", "--type", REQUESTED, "--subject", made.near, "--why", "用户已撤回", "--who", "李四")
+    skip = (
+        "skip",
+        "utility:jm-gas",
+        "--type",
+        REQUESTED,
+        "--subject",
+        made.near,
+        "--why",
+        "用户已撤回",
+        "--who",
+        "李四",
+    )
     code, out, _ = jietong(*skip)
     assert code == 0
     assert "takes effect at the next `jietong up`" in out
@@ -312,11 +341,18 @@ def test_a_wish_about_nothing_is_refused_in_one_line(jietong: Run, folder: Path,
     assert wishes(folder) == []
 
 
-def test_a_conflict_is_resolved_a_stopped_consumer_resumed_and_vanished_rows_confirmed(jietong: Run, folder: Path, made: Made) -> None:
-    change(folder / "timeline.db", f"UPDATE stream SET conflict = 1 WHERE type = '{REQUESTED}' AND subject = '{made.near}'")
+def test_a_conflict_is_resolved_a_stopped_consumer_resumed_and_vanished_rows_confirmed(
+    jietong: Run, folder: Path, made: Made
+) -> None:
+    change(
+        folder / "timeline.db", f"UPDATE stream SET conflict = 1 WHERE type = '{REQUESTED}' AND subject = '{made.near}'"
+    )
     change(folder / "utility-jm-water.db", "INSERT OR IGNORE INTO source_seen VALUES ('progress/1', 'd', NULL, 1)")
     source = "urn:jietong:440700:hookup"
-    assert jietong("resolve", "timeline", "--source", source, "--type", REQUESTED, "--subject", made.near, "--key", "1")[0] == 0
+    assert (
+        jietong("resolve", "timeline", "--source", source, "--type", REQUESTED, "--subject", made.near, "--key", "1")[0]
+        == 0
+    )
     assert jietong("resume", "timeline", REQUESTED, "--allow", 3, "--key", "2")[0] == 0
     assert jietong("confirm", "utility:jm-water", "--key", "3")[0] == 0
     assert wishes(folder) == [("1", "resolve"), ("2", "resume"), ("3", "confirm")]
@@ -324,10 +360,16 @@ def test_a_conflict_is_resolved_a_stopped_consumer_resumed_and_vanished_rows_con
     small.start()
     small.until(lambda: all(done for done in outcomes(folder)))
     small.close()
-    assert sorted(outcomes(folder)) == ["1 streams go on", f"{REQUESTED}: up to 3 invalid events may pass", "what vanished from the source ends at the next full scan"]
+    assert sorted(outcomes(folder)) == [
+        "1 streams go on",
+        f"{REQUESTED}: up to 3 invalid events may pass",
+        "what vanished from the source ends at the next full scan",
+    ]
 
 
-def test_a_city_that_does_not_answer_in_time_leaves_the_wish_standing(jietong: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_city_that_does_not_answer_in_time_leaves_the_wish_standing(
+    jietong: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ask, "PATIENCE", 0.3)
     small = SmallCity(folder)  # its lock is held, but nothing moves
     answer = told(jietong, "redrive", "utility:jm-gas")
@@ -368,7 +410,10 @@ def test_explain_tells_every_event_with_its_way_and_what_is_held(jietong: Run, m
     [gas] = [event for event in story["events"] if event["operator"] == "jm-gas"]
     assert gas["happened"] <= gas["recorded"] <= gas["logged"] <= gas["readers"]["timeline"]["at"]
     assert gas["readers"]["utility:jm-gas"]["fate"] == "parked"
-    assert {row["reason"] for row in story["held"]} == {"the operator refuses this subject for now", "behind 3, which is parked"}
+    assert {row["reason"] for row in story["held"]} == {
+        "the operator refuses this subject for now",
+        "behind 3, which is parked",
+    }
     [water] = [case for case in story["cases"] if case["operator"] == "jm-water"]
     assert (water["requested"], water["progress"]) == ("OPEN", "CONTACTED")
     code, out, _ = jietong("explain", made.near)
@@ -388,15 +433,22 @@ def test_explain_tells_every_event_with_its_way_and_what_is_held(jietong: Run, m
         ("near", "jm-power", "in the log"),
     ],
 )
-def test_explain_says_why_an_operator_did_or_did_not_get_it(jietong: Run, made: Made, project: str, operator: str, said: str) -> None:
+def test_explain_says_why_an_operator_did_or_did_not_get_it(
+    jietong: Run, made: Made, project: str, operator: str, said: str
+) -> None:
     code, out, _ = jietong("explain", getattr(made, project), "--operator", operator)
     assert code == 0
     assert said in out
 
 
 def test_explain_says_that_hookup_has_not_learned_a_fact_yet(jietong: Run, folder: Path, made: Made) -> None:
-    change(folder / "hookup.db", "UPDATE inbox SET fate = 'dead', reason = 'decode: bytes left over' WHERE sequence = 2")
-    assert "hookup has not applied it (dead: decode: bytes left over)" in jietong("explain", made.far, "--operator", "jm-gas")[1]
+    change(
+        folder / "hookup.db", "UPDATE inbox SET fate = 'dead', reason = 'decode: bytes left over' WHERE sequence = 2"
+    )
+    assert (
+        "hookup has not applied it (dead: decode: bytes left over)"
+        in jietong("explain", made.far, "--operator", "jm-gas")[1]
+    )
 
 
 def test_explain_refuses_a_code_or_an_operator_that_nobody_knows(jietong: Run, made: Made) -> None:
@@ -423,20 +475,39 @@ BROKEN: list[tuple[str, str, str, str]] = [
     ("log", f"DELETE FROM record WHERE topic = '{REQUESTED}' AND \"offset\" = 2", "missing", "written"),
     ("hookup", f"DELETE FROM outbox WHERE {NEAR}", "misnumbered", "written"),
     ("hookup", f"UPDATE total SET sequence = sequence + 1 WHERE type = '{REQUESTED}'", "announced", "written"),
-    ("timeline", f"UPDATE stream SET last = 4; DELETE FROM inbox WHERE type = '{REQUESTED}' AND sequence = 5", "gaps", "taken"),
-    ("timeline", f"UPDATE stream SET last = 5, known = 5 WHERE type = '{REQUESTED}'; DELETE FROM inbox WHERE sequence > 5", "short", "taken"),
-    ("hookup", f"UPDATE counter SET sequence = 5; UPDATE total SET sequence = 10; DELETE FROM outbox WHERE sequence > 5", "ahead", "taken"),
+    (
+        "timeline",
+        f"UPDATE stream SET last = 4; DELETE FROM inbox WHERE type = '{REQUESTED}' AND sequence = 5",
+        "gaps",
+        "taken",
+    ),
+    (
+        "timeline",
+        f"UPDATE stream SET last = 5, known = 5 WHERE type = '{REQUESTED}'; DELETE FROM inbox WHERE sequence > 5",
+        "short",
+        "taken",
+    ),
+    (
+        "hookup",
+        "UPDATE counter SET sequence = 5; UPDATE total SET sequence = 10; DELETE FROM outbox WHERE sequence > 5",
+        "ahead",
+        "taken",
+    ),
 ]
 
 
 @pytest.mark.parametrize(("file", "damage", "column", "side"), BROKEN)
-def test_whatever_does_not_add_up_is_named_with_its_number(jietong: Run, folder: Path, file: str, damage: str, column: str, side: str) -> None:
+def test_whatever_does_not_add_up_is_named_with_its_number(
+    jietong: Run, folder: Path, file: str, damage: str, column: str, side: str
+) -> None:
     change(folder / f"{file}.db", *damage.split(";"))
     code, out, _ = jietong("verify", "--json")
     report = json.loads(out)
     assert code == 1
     assert report["adds_up"] is False
-    [line, *_] = [line for line in report[side] if line["type"] == REQUESTED and (column == "announced" or line[column])]
+    [line, *_] = [
+        line for line in report[side] if line["type"] == REQUESTED and (column == "announced" or line[column])
+    ]
     assert line[column]
     code, out, _ = jietong("verify")
     assert code == 1
@@ -486,10 +557,23 @@ def test_a_sound_city_passes_the_doctor(jietong: Run, monkeypatch: pytest.Monkey
     code, out, _ = jietong("doctor", "--json")
     checks = {check["check"]: check["state"] for check in json.loads(out)}
     assert code == 0, out
-    assert {"python", "sqlite", "folder", "disk", "clock", "port", "schemas", "city", "databases", "lock"} == checks.keys()
+    assert {
+        "python",
+        "sqlite",
+        "folder",
+        "disk",
+        "clock",
+        "port",
+        "schemas",
+        "city",
+        "databases",
+        "lock",
+    } == checks.keys()
 
 
-def test_the_doctor_finds_a_taken_port_an_alarm_a_clock_gone_back_and_an_unclean_end(jietong: Run, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_doctor_finds_a_taken_port_an_alarm_a_clock_gone_back_and_an_unclean_end(
+    jietong: Run, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     change(folder / "hookup.db", "INSERT INTO alarm VALUES ('silent', 'x', 'no sign of life', 1)",
            "INSERT INTO mark VALUES ('running', '1')", "UPDATE outbox SET recorded = recorded + 3600000")  # fmt: skip
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -509,9 +593,13 @@ def test_the_doctor_refuses_a_database_of_a_newer_version(jietong: Run, folder: 
 
 
 # -- backup, restore ----------------------------------------------------------------------------------------------------------
-def test_a_backup_holds_every_database_its_manifest_and_nothing_else(jietong: Run, folder: Path, tmp_path: Path) -> None:
+def test_a_backup_holds_every_database_its_manifest_and_nothing_else(
+    jietong: Run, folder: Path, tmp_path: Path
+) -> None:
     assert jietong("backup", tmp_path / "b")[0] == 0
-    assert {file.name for file in (tmp_path / "b").iterdir()} == {file.name for file in folder.glob("*.db")} | {"manifest.json"}
+    assert {file.name for file in (tmp_path / "b").iterdir()} == {file.name for file in folder.glob("*.db")} | {
+        "manifest.json"
+    }
 
 
 def test_a_city_goes_on_from_a_restored_backup(jietong: Run, folder: Path, made: Made, tmp_path: Path) -> None:
@@ -554,7 +642,9 @@ def spoil_path(of: Path) -> None:
         lambda of: (of / "manifest.json").write_text("{}"),
     ],
 )  # fmt: skip
-def test_a_spoiled_backup_is_refused_and_nothing_is_replaced(jietong: Run, folder: Path, tmp_path: Path, spoil: Callable[[Path], object]) -> None:
+def test_a_spoiled_backup_is_refused_and_nothing_is_replaced(
+    jietong: Run, folder: Path, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
     assert jietong("backup", tmp_path / "b")[0] == 0
     before = {file.name: file.read_bytes() for file in folder.glob("*.db")}
     spoil(tmp_path / "b")
@@ -572,7 +662,9 @@ def test_a_backup_into_a_folder_that_is_not_empty_is_refused(jietong: Run, tmp_p
 
 
 # -- leads, answers -----------------------------------------------------------------------------------------------------------
-def test_leads_are_exported_with_cells_defused_and_imported_again_unchanged(jietong: Run, tmp_path: Path, made: Made) -> None:
+def test_leads_are_exported_with_cells_defused_and_imported_again_unchanged(
+    jietong: Run, tmp_path: Path, made: Made
+) -> None:
     out = tmp_path / "leads.csv"
     assert jietong("leads", "export", "--operator", "jm-water", "--out", out)[0] == 0
     assert out.read_bytes().startswith(b"\xef\xbb\xbf")
@@ -602,8 +694,11 @@ def test_answers_take_the_operators_steps_and_a_bad_row_keeps_no_other_out(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     near, far = case_of(jietong, made.near), case_of(jietong, made.far)
-    file = answers(tmp_path / "a.csv", f"{near},ACCEPTED,,,,,", f"{far},REFUSED,,,,,", f"{far},DECLINED,不再建设,,,,", "nobody,CONTACTED,,,,,",
-                   f"{near},PLAN_REPLIED,,,yes,1.234,", f"{near},PLAN_REPLIED,,,是,1200.50,3", f"{near},FINISHED,,,,,", encoding="gb18030")  # fmt: skip
+    lines = (
+        f"{near},ACCEPTED,,,,,", f"{far},REFUSED,,,,,", f"{far},DECLINED,不再建设,,,,", "nobody,CONTACTED,,,,,",
+        f"{near},PLAN_REPLIED,,,yes,1.234,", f"{near},PLAN_REPLIED,,,是,1200.50,3", f"{near},FINISHED,,,,,",
+    )  # fmt: skip
+    file = answers(tmp_path / "a.csv", *lines, encoding="gb18030")
     dry = told(jietong, "answers", "import", file, "--operator", "jm-water", "--dry-run")
     assert (dry["taken"], dry["rejected"]) == (3, 4)
     code, out, _ = jietong("answers", "import", file, "--operator", "jm-water", "--json")
@@ -617,7 +712,9 @@ def test_answers_take_the_operators_steps_and_a_bad_row_keeps_no_other_out(
 
 
 @pytest.mark.parametrize("content", [b"\xff\xff\xff", b"case\n1", b'case,status\n"1,2'])
-def test_a_file_that_is_no_table_of_answers_is_refused_in_one_line(jietong: Run, tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_no_table_of_answers_is_refused_in_one_line(
+    jietong: Run, tmp_path: Path, content: bytes
+) -> None:
     (tmp_path / "a.csv").write_bytes(content)
     code, _, err = jietong("answers", "import", tmp_path / "a.csv", "--operator", "jm-water")
     assert (code, len(err.splitlines())) == (2, 1)
@@ -634,7 +731,9 @@ READING = [
 
 
 @pytest.mark.parametrize("command", READING, ids=lambda command: command[0])
-def test_no_command_shows_a_traceback_for_a_folder_that_is_none(command: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_no_command_shows_a_traceback_for_a_folder_that_is_none(
+    command: tuple[str, ...], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     code = run([*command, "--data", str(tmp_path / "none")])
     err = capfd.readouterr().err
     assert (code, err) == (0, "") if command == ("topics",) else code == 2 and err.startswith("jietong: ")
@@ -642,8 +741,17 @@ def test_no_command_shows_a_traceback_for_a_folder_that_is_none(command: tuple[s
 
 
 @pytest.mark.parametrize("content", [b"", b"no database" * 1000])
-@pytest.mark.parametrize("command", [("status",), ("verify",), ("held",), ("backup", "b")], ids=lambda command: str(command[0]))
-def test_a_file_that_is_no_database_is_named(jietong: Run, folder: Path, command: tuple[str, ...], content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "command", [("status",), ("verify",), ("held",), ("backup", "b")], ids=lambda command: str(command[0])
+)
+def test_a_file_that_is_no_database_is_named(
+    jietong: Run,
+    folder: Path,
+    command: tuple[str, ...],
+    content: bytes,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.chdir(tmp_path)
     (folder / "hookup.db").write_bytes(content)
     for rest in folder.glob("hookup.db-*"):

@@ -203,7 +203,6 @@ def test_what_says_nothing_about_any_stream_is_kept_as_a_stray_once(stage: Stage
         assert not inbox.stray(tx, stage.records()[1], stage.log.topic(DECIDED).id, "again", stage.now)
 
 
-@pytest.mark.xfail(strict=True, raises=AttributeError, reason="a null header value, which Kafka allows, ends the reader")
 def test_a_header_without_a_value_is_a_stray(stage: Stage) -> None:
     stage.emit(A)
     stage.send()
@@ -212,7 +211,6 @@ def test_a_header_without_a_value_is_a_stray(stage: Stage) -> None:
     assert stage.fates() == ["applied"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="strays are counted again in every repetition of a batch")
 def test_a_stray_beside_a_fault_is_counted_once(stage: Stage) -> None:
     stage.emit(A)
     stage.send()
@@ -279,7 +277,6 @@ def test_two_meanings_in_one_batch_leave_neither_applied(stage: Stage) -> None:
     assert (stage.done(), stage.alarms()) == ([], ["conflict"])
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="the record kept is the first of the batch with that digest, whoever's it is")
 def test_both_meanings_are_kept(stage: Stage) -> None:
     stage.emit(B, "mine")
     stage.send()
@@ -292,7 +289,6 @@ def test_both_meanings_are_kept(stage: Stage) -> None:
     assert stage.column("SELECT key FROM stray WHERE reason = 'conflict'") == [B.encode()]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="of a stray only 4,096 bytes are kept")
 def test_the_second_meaning_is_kept_whole(stage: Stage) -> None:
     stage.emit(A, "mine")
     stage.send()
@@ -307,7 +303,6 @@ def test_the_second_meaning_is_kept_whole(stage: Stage) -> None:
     assert stage.column("SELECT value FROM stray WHERE reason = 'conflict'") == [b"\0\0\0\0\x65" + body]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a resolved contradiction holds the stream anew each time it is seen again")
 def test_what_a_person_resolved_stays_resolved(stage: Stage) -> None:
     stage.emit(A, "mine")
     stage.send()
@@ -395,7 +390,6 @@ def test_dead_is_not_tried_again_by_itself(stage: Stage) -> None:
     assert (stage.fates(), stage.column("SELECT tries FROM retry")) == (["dead"], [])
 
 
-@pytest.mark.xfail(strict=True, raises=KeyError, reason="a retry of a type that the service no longer reads ends the reader, at every beat")
 def test_what_is_parked_of_a_type_no_longer_read_harms_nobody(stage: Stage) -> None:
     stage.service = Recorder(DECIDED, NOTED)
     stage.service.meets = on(A, RejectedError("no"))
@@ -512,7 +506,6 @@ def test_something_away_between_two_deaths_does_not_make_them_forgotten(stage: S
     assert stage.fates() == ["parked"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="what is noted of a death stays after a person has skipped the event")
 def test_a_skipped_event_leaves_no_note_of_its_deaths(stage: Stage) -> None:
     stage.emit(B)
     stage.send()
@@ -605,7 +598,6 @@ def test_a_log_that_is_no_longer_the_one_we_left_is_read_from_its_beginning(stag
     assert stage.done() == expected
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="nothing ever clears this alarm")
 def test_the_alarm_of_a_changed_log_ends_once_it_was_read_to_its_end(stage: Stage) -> None:
     stage.emit(A)
     stage.send()

@@ -39,9 +39,9 @@ def test_more_than_one_in_a_hundred_are_too_many_once_two_hundred_were_seen() ->
 
 
 def test_only_the_last_thousand_count() -> None:
-    spread = ("1" + "0" * 99) * 30
+    spread = ("0" * 99 + "1") * 30
     assert tripped_at(spread) is None, "one in a hundred, for ever"
-    assert tripped_at(spread + "0" * 900 + "1" * 10) is None
+    assert tripped_at(spread + "0" * 1000 + "1" * 10) is None
     assert tripped_at("0" * 5000 + "1" * 11) == 5011, "eleven of the last thousand"
     assert tripped_at("0" * 5000 + "1" * 10 + "0" * 1000 + "1" * 10) is None
 
