@@ -27,6 +27,7 @@ from jietong.broker import Headers, Message, Record
 from jietong.catalog import Catalog, TopicSpec
 from jietong.errors import DamagedError, InvalidEventError, RejectedError, UsageError
 from jietong.event import Draft, Envelope, Event, Key
+from jietong.identifiers import kind_of
 
 MAX_BODY = 256 * 1024
 MAX_HEADERS = 16 * 1024
@@ -217,7 +218,8 @@ class Contract:
             raise DamagedError(f"envelope: no {error.args[0]}") from None
         except (ValueError, OverflowError):
             raise DamagedError("envelope: a header that cannot be read") from None
-        if not SEQUENCE.fullmatch(sequence) or headers.get("ce_specversion") != "1.0":
+        form = headers.get("ce_specversion"), headers.get("content-type")
+        if not SEQUENCE.fullmatch(sequence) or form != ("1.0", "application/avro") or kind_of(key.source) != "source":
             raise DamagedError("envelope: not in the CloudEvents form that our outboxes write")
         self._authentic(record, key)
         if len(claimed) != 32:

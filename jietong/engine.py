@@ -103,7 +103,7 @@ class Engine:
 
     def _consuming(self, consumer: Consumer, store: SqliteStore, outbox: Outbox, types: Sequence[str]) -> Movement:
         heads = Heads(self.log, self.contract)
-        return Consuming(consumer, Completeness(types, store, outbox, heads), store, self.stopping.wait)
+        return Consuming(consumer, Completeness(types, store, outbox, heads), store)
 
     def _opened(self, name: str, *tables: MetaData) -> SqliteStore:
         if name not in self.stores:

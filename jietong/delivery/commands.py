@@ -23,6 +23,8 @@ def ask(tx: Transaction, key: str, name: str, arguments: Arguments, now: int) ->
         raise UsageError(f"no command {name}; there are {', '.join(sorted(COMMANDS))}")
     if missing := [field for field in NEEDED.get(name, ()) if arguments.get(field) in (None, "")]:
         raise UsageError(f"{name}: says nothing of {', '.join(missing)}")
+    if not str(arguments.get("allow", 0)).isdecimal():
+        raise UsageError(f"{name}: allow is a number of events")
     tx.execute("INSERT INTO command (key, name, arguments, asked) VALUES (:key, :name, :arguments, :now) ON CONFLICT (key) DO NOTHING",
                {"key": key, "name": name, "arguments": json.dumps(arguments), "now": now})  # fmt: skip
 

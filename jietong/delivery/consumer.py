@@ -127,7 +127,10 @@ class Consumer:
         if self._owed and not self._careful:
             self.drain_stored(self._owed)
             self._owed = set()
-        records: Sequence[Record] = () if self.paused else self._reader.poll(seconds, self.batch)
+        if self.paused:
+            self.store.bell.wait(seconds)
+            return 0
+        records = self._reader.poll(seconds, self.batch)
         if self._careful:
             self._one_by_one(records)
             self._careful, self._owed = False, set()

@@ -21,8 +21,8 @@ from jietong.store import Store, Transaction, placeholders
 BATCH = 500
 AGAIN = 500
 MOST_VANISHED, VANISHED_SHARE = 20, 0.01
-GONE = "gone/"
-"""Before a held row's name: it vanished, and its ending cannot be told."""
+NEVER_SEEN = "SELECT row FROM source_held WHERE row NOT IN (SELECT row FROM source_seen WHERE digest = '')"
+"""Held rows, but for those that vanished and whose ending cannot be told."""
 
 
 @dataclass(slots=True)
@@ -170,8 +170,8 @@ class Draw:
                 drawn.vanished += 1
                 drawn.events += self._ended(tx, self.source.gone(row, memo), revision)
                 tx.execute("UPDATE source_seen SET digest = '', revision = revision + 1 WHERE row = :row", {"row": row})
-            for (row,) in tx.execute("SELECT row FROM source_held").all():
-                if row not in present and not row.startswith(GONE):
+            for (row,) in tx.execute(NEVER_SEEN).all():
+                if row not in present:
                     tx.execute("DELETE FROM source_held WHERE row = :row", {"row": row})
             tx.execute("DELETE FROM mark WHERE name = 'vanished-confirmed'")
             alarms.clear(tx, "vanished", self.outbox.source)
@@ -185,7 +185,7 @@ class Draw:
             reason = str(error)
         finally:
             if reason:
-                _hold(tx, replace(ending, row=f"{GONE}{ending.row}"), reason, self.outbox.clock())
+                _hold(tx, ending, reason, self.outbox.clock())
         return 0
 
 

@@ -85,7 +85,6 @@ class Consuming:
     consumer: Consumer
     completeness: Completeness
     store: Store
-    wait: Callable[[float], object]
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -96,8 +95,6 @@ class Consuming:
         self.consumer.start()
 
     def step(self, seconds: float) -> None:
-        if self.consumer.paused:
-            self.wait(seconds)
         if not self.consumer.step(seconds):
             self.consumer.drain_stored(commands.carry_out(self.store, self.consumer.clock()))
 

@@ -129,7 +129,7 @@ class Unlocked:
         self.db, self.lock = db, lock
         self.turn = threading.Event()
 
-    def execute(self, sql: str, parameters: Mapping[str, Any] = {}) -> Any:  # noqa: B006
+    def execute(self, sql: str, parameters: Mapping[str, Any] = {}) -> Any:
         with self.lock:
             rows = SqliteTransaction(self.db).execute(sql, parameters)
         if sql.startswith("SELECT"):
@@ -207,7 +207,12 @@ class KeepsOneHeaderOfEachName(Log):
 
 class TakesHeadersForText(Log):
     def append(self, messages: Sequence[Message]) -> Sequence[bool]:
-        return super().append([replace(m, headers=tuple((k, v.decode("utf-8", "replace").encode()) for k, v in m.headers)) for m in messages])
+        return super().append(
+            [
+                replace(m, headers=tuple((k, v.decode("utf-8", "replace").encode()) for k, v in m.headers))
+                for m in messages
+            ]
+        )
 
 
 class TakesATombstoneForAnEmptyValue(Log):

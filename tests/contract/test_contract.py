@@ -28,7 +28,12 @@ A = "local:test:1"
 SOURCE = "urn:jietong:440700:engineering"
 DECIDED, OTHER = "test.decided.v1", "test.other.v1"
 NOON = datetime(2026, 4, 21, 16, 40, 5, 250_000, timezone(timedelta(hours=8)))
-DECISION: dict[str, Any] = {"type": "enum", "name": "Decision", "symbols": ["UNKNOWN", "APPROVED", "REFUSED"], "default": "UNKNOWN"}
+DECISION: dict[str, Any] = {
+    "type": "enum",
+    "name": "Decision",
+    "symbols": ["UNKNOWN", "APPROVED", "REFUSED"],
+    "default": "UNKNOWN",
+}
 MOOD: dict[str, Any] = {"type": "enum", "name": "Mood", "symbols": ["UNKNOWN", "GLAD"], "default": "UNKNOWN"}
 MONEY: dict[str, Any] = {"type": "bytes", "logicalType": "decimal", "precision": 10, "scale": 2}
 FIELDS: list[dict[str, Any]] = [
@@ -54,7 +59,12 @@ def record(name: str, fields: list[dict[str, Any]]) -> dict[str, Any]:
 
 def with_symbol(symbol: str) -> dict[str, Any]:
     """The next version: one more symbol in both enums."""
-    fields = [{**f, "type": {**f["type"], "symbols": [*f["type"]["symbols"], symbol]}} if f["name"] in ("decision", "mood") else f for f in FIELDS]
+    fields = [
+        {**f, "type": {**f["type"], "symbols": [*f["type"]["symbols"], symbol]}}
+        if f["name"] in ("decision", "mood")
+        else f
+        for f in FIELDS
+    ]
     return record("Decided", fields)
 
 
@@ -110,7 +120,13 @@ def test_a_value_is_a_zero_the_registrys_id_in_four_bytes_and_the_avro_body() ->
 
 
 def test_headers_are_the_cloudevents_kafka_binding_in_binary_mode() -> None:
-    e = envelope(42, cause=UUID(int=8), supersedes=UUID(int=9), operator="jm-water", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    e = envelope(
+        42,
+        cause=UUID(int=8),
+        supersedes=UUID(int=9),
+        operator="jm-water",
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    )
     assert dict(CONTRACT.message(e).headers) == {
         "ce_specversion": b"1.0",
         "ce_id": b"00000000-0000-0000-0000-000000000007",
@@ -141,7 +157,13 @@ def test_sequences_sort_as_text_as_they_do_as_numbers() -> None:
 
 
 def test_an_envelope_comes_back_as_it_was_sent() -> None:
-    whole = envelope(3, cause=UUID(int=8), supersedes=UUID(int=9), operator="jm-water", traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01")
+    whole = envelope(
+        3,
+        cause=UUID(int=8),
+        supersedes=UUID(int=9),
+        operator="jm-water",
+        traceparent="00-" + "a" * 32 + "-" + "b" * 16 + "-01",
+    )
     for e in (whole, envelope(), void(Key(SOURCE, DECIDED, A, 5))):
         assert CONTRACT.envelope(arrived(CONTRACT.message(e))) == e
 
@@ -170,7 +192,11 @@ def test_what_a_draft_leaves_out_has_its_default() -> None:
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_every_value_that_is_let_in_comes_back(money: Decimal, big: int, at: datetime, name: str) -> None:
     at = at.astimezone(UTC).replace(microsecond=at.microsecond // 1000 * 1000)
-    e = CONTRACT.envelope(arrived(CONTRACT.message(envelope(data={"money": money, "big": big, "at": at, "name": name}, time=to_millis(at)))))
+    e = CONTRACT.envelope(
+        arrived(
+            CONTRACT.message(envelope(data={"money": money, "big": big, "at": at, "name": name}, time=to_millis(at)))
+        )
+    )
     event = CONTRACT.decode(e)
     assert (event.data["money"], event.data["big"], event.data["at"], event.data["name"]) == (money, big, at, name)
     assert event.time == at
@@ -317,8 +343,12 @@ def test_a_newer_writers_decisive_word_waits_and_any_other_new_word_does_not() -
     writer = Contract(catalog(with_symbol("POSTPONED")))
     reader = Contract(replace(catalog(with_symbol("POSTPONED"), V1), ids={(DECIDED, 1): 101, (OTHER, 1): 200}))
     with pytest.raises(RejectedError, match="decision"):
-        reader.decode(reader.envelope(arrived(writer.message(envelope(contract=writer, data={"decision": "POSTPONED"})))))
-    event = reader.decode(reader.envelope(arrived(writer.message(envelope(contract=writer, data={"mood": "POSTPONED"})))))
+        reader.decode(
+            reader.envelope(arrived(writer.message(envelope(contract=writer, data={"decision": "POSTPONED"}))))
+        )
+    event = reader.decode(
+        reader.envelope(arrived(writer.message(envelope(contract=writer, data={"mood": "POSTPONED"}))))
+    )
     assert (event.data["decision"], event.data["mood"]) == ("APPROVED", "UNKNOWN")
 
 
@@ -347,10 +377,9 @@ def test_a_sequence_that_is_none_is_damage(value: bytes) -> None:
         CONTRACT.envelope(headed(sent(), ce_sequence=value))
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="other spellings than the convention's are taken as authentic")
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("ce_specversion", b"0.3"), ("content_type", b"text/plain"), ("ce_sequence", b"1"), ("ce_sequence", b"1_0"), ("ce_sequence", "١".encode()),
+    [("ce_specversion", b"0.3"), ("content-type", b"text/plain"), ("ce_sequence", b"1"), ("ce_sequence", b"1_0"), ("ce_sequence", "١".encode()),
      ("ce_source", b"engineering")],
 )  # fmt: skip
 def test_a_header_that_is_not_as_the_convention_has_it_is_damage(name: str, value: bytes) -> None:
@@ -372,7 +401,9 @@ def test_a_record_under_another_key_topic_or_source_is_damage() -> None:
 
 
 def test_a_source_of_a_family_may_write_where_the_family_may() -> None:
-    assert CONTRACT.envelope(headed(sent(), ce_source=b"urn:jietong:440700:feed:calgary")).key.source.endswith("calgary")
+    assert CONTRACT.envelope(headed(sent(), ce_source=b"urn:jietong:440700:feed:calgary")).key.source.endswith(
+        "calgary"
+    )
 
 
 def test_every_damaged_byte_of_a_value_is_noticed() -> None:
@@ -402,7 +433,9 @@ def test_every_damaged_digit_of_a_digest_is_noticed() -> None:
     text = dict(sent().headers)["ce_digest"]
     for n in range(len(text)):
         with pytest.raises(DamagedError):
-            CONTRACT.envelope(headed(sent(), ce_digest=text[:n] + (b"0" if text[n : n + 1] != b"0" else b"1") + text[n + 1 :]))
+            CONTRACT.envelope(
+                headed(sent(), ce_digest=text[:n] + (b"0" if text[n : n + 1] != b"0" else b"1") + text[n + 1 :])
+            )
     for other in (text[:-2], text + b"00", b"zz" * 32):
         with pytest.raises(DamagedError):
             CONTRACT.envelope(headed(sent(), ce_digest=other))
@@ -456,7 +489,9 @@ def test_every_byte_of_a_body_must_be_its_schemas() -> None:
 
 def test_a_decimal_longer_than_its_schema_has_is_no_value() -> None:
     loose = Contract(catalog(record("Decided", [FIELDS[0], {"name": "money", "type": "bytes"}])))
-    _, body = loose.encode(Draft(type=DECIDED, subject=A, time=NOON, data={"decision": "APPROVED", "money": b"\x7f" * 100_000}))
+    _, body = loose.encode(
+        Draft(type=DECIDED, subject=A, time=NOON, data={"decision": "APPROVED", "money": b"\x7f" * 100_000})
+    )
     narrow = record("Decided", [FIELDS[0], {"name": "money", "type": MONEY}])
     with pytest.raises(InvalidEventError, match="not the bytes"):
         Contract(catalog(narrow)).decode(replace(envelope(), fingerprint=fingerprint(narrow), body=body))
@@ -520,7 +555,9 @@ def test_two_topics_of_one_definition_are_told_apart_or_refused() -> None:
     [({"type": "int", "logicalType": "date"}, 0, date(1970, 1, 1)), (MONEY, "\x01", Decimal("0.01")),
      ({"type": "long", "logicalType": "timestamp-millis"}, 0, datetime(1970, 1, 1, tzinfo=UTC))],
 )  # fmt: skip
-def test_an_older_event_is_read_with_the_meaning_of_a_new_fields_default(kind: Any, default: Any, meaning: object) -> None:
+def test_an_older_event_is_read_with_the_meaning_of_a_new_fields_default(
+    kind: Any, default: Any, meaning: object
+) -> None:
     try:
         reader = Contract(catalog(V1, record("Decided", [*FIELDS, {"name": "more", "type": kind, "default": default}])))
     except UsageError:

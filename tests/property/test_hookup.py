@@ -270,7 +270,14 @@ def test_what_it_remembers_of_its_own_requests_it_does_not_say_again(topics: Any
         tx.execute("DELETE FROM case_")
         for n, draft in enumerate(office.said, 1):
             body = CONTRACT.encode(draft)
-            envelope = Envelope(key=Key("urn:jietong:440700:hookup", REQUESTED, CODE, n), id=UUID(int=n), fingerprint=body[0], body=body[1], time=0, recorded=0)
+            envelope = Envelope(
+                key=Key("urn:jietong:440700:hookup", REQUESTED, CODE, n),
+                id=UUID(int=n),
+                fingerprint=body[0],
+                body=body[1],
+                time=0,
+                recorded=0,
+            )
             office.service.remember(tx, CONTRACT.decode(envelope))
         assert list(office.service.due(tx, CODE, None)) == []
     assert office.cases() == cases

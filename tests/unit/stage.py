@@ -38,16 +38,31 @@ UNDECODABLE = b"\x02"  # claims a text of one byte, and ends
 def small_catalog() -> Catalog:
     whole = load()
     core = {name: whole.topics[name] for name in (HEADS, RESEND)}
-    specs = {name: TopicSpec(name, {}, ["local"], ["platform", "reader"], "tests", ["*"], TOPICS[name], "internal") for name in (DECIDED, NOTED)}
-    schemas = {name: [Schema(name, 1, {"type": "record", "name": "Test", "fields": [{"name": "what", "type": "string"}]})] for name in specs}
-    schemas[NOTED] = [Schema(NOTED, 1, {"type": "record", "name": "Note", "fields": [{"name": "what", "type": "string"}]})]
+    specs = {
+        name: TopicSpec(name, {}, ["local"], ["platform", "reader"], "tests", ["*"], TOPICS[name], "internal")
+        for name in (DECIDED, NOTED)
+    }
+    schemas = {
+        name: [Schema(name, 1, {"type": "record", "name": "Test", "fields": [{"name": "what", "type": "string"}]})]
+        for name in specs
+    }
+    schemas[NOTED] = [
+        Schema(NOTED, 1, {"type": "record", "name": "Note", "fields": [{"name": "what", "type": "string"}]})
+    ]
     ids = {(DECIDED, 1): 101, (NOTED, 1): 102} | {key: id for key, id in whole.ids.items() if key[0] in core}
     return Catalog({**specs, **core}, {**schemas, **{name: whole.schemas[name] for name in core}}, ids)
 
 
 CONTRACT = Contract(small_catalog())
 effects = MetaData()
-Table("done", effects, Column("n", Integer, primary_key=True), Column("subject", Text), Column("sequence", Integer), Column("what", Text))
+Table(
+    "done",
+    effects,
+    Column("n", Integer, primary_key=True),
+    Column("subject", Text),
+    Column("sequence", Integer),
+    Column("what", Text),
+)
 
 
 class Recorder:
@@ -87,7 +102,14 @@ class Stage:
         self.outbox = Outbox(PLATFORM, CONTRACT, lambda: self.now, self.platform.bell)
         self.own = Outbox(READER, CONTRACT, lambda: self.now, self.reader.bell)
 
-    def emit(self, subject: str = A, what: str = "x", type: str = DECIDED, body: bytes | None = None, supersedes: UUID | None = None) -> UUID:
+    def emit(
+        self,
+        subject: str = A,
+        what: str = "x",
+        type: str = DECIDED,
+        body: bytes | None = None,
+        supersedes: UUID | None = None,
+    ) -> UUID:
         draft = Draft(type=type, subject=subject, time=moment(self.now), data={"what": what}, supersedes=supersedes)
         envelope = self.outbox.prepare(draft)
         with self.platform.transaction() as tx:

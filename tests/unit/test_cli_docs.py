@@ -33,7 +33,9 @@ def told() -> dict[str, str]:
     """command → its synopsis on the page."""
     page = PAGE.read_text("utf-8")
     lines = [
-        line for block in re.findall(r"^```text\n(.*?)^```", page, re.M | re.S) for line in SYNOPSIS.findall(block)
+        line
+        for block in re.findall(r"^```text\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+        for line in SYNOPSIS.findall(block)
     ]
     return {max((name for name in COMMANDS if f"{line} ".startswith(f"{name} ")), key=len): line for line in lines}
 

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 
 import pytest
 
 from jietong.broker import Place
-from jietong.delivery import consumer as consuming
 from jietong.delivery import commands, inbox, positions
+from jietong.delivery import consumer as consuming
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.limits import Limit
 from jietong.delivery.relay import Relay
-from jietong.errors import FencedError, HaltError, InvalidEventError, LimitError, RejectedError, RetriableError, RewoundError
+from jietong.errors import (
+    FencedError,
+    HaltError,
+    InvalidEventError,
+    LimitError,
+    RejectedError,
+    RetriableError,
+    RewoundError,
+)
 from jietong.event import Draft, Event, Fate, Stream, void
 from jietong.failpoint import Crash
 from tests.unit.stage import (
-    CONTRACT, DECIDED, EPOCH, MINUTE, NOTED, PLATFORM, READER, UNDECODABLE, A, B, C, Recorder, Stage, dying, key, moment,
+    CONTRACT,
+    DECIDED,
+    EPOCH,
+    MINUTE,
+    NOTED,
+    PLATFORM,
+    READER,
+    UNDECODABLE,
+    A,
+    B,
+    C,
+    Recorder,
+    Stage,
+    dying,
+    key,
+    moment,
 )  # fmt: skip
 
 Make = Callable[[], Consumer]
@@ -92,7 +116,9 @@ def test_a_body_that_cannot_be_decoded_is_dead_and_only_at_its_turn(stage: Stage
 def test_a_value_the_database_refuses_is_the_events_own_fault(stage: Stage) -> None:
     stage.emit(A)
     stage.send()
-    stage.service.learn = lambda tx, event: tx.execute("INSERT INTO done (n) VALUES (:n)", {"n": 2**70}) and Fate.APPLIED
+    stage.service.learn = lambda tx, event: (
+        tx.execute("INSERT INTO done (n) VALUES (:n)", {"n": 2**70}) and Fate.APPLIED
+    )
     stage.consumer().step(0)
     assert stage.fates() == ["dead"]
 
@@ -131,7 +157,9 @@ def test_follow_ups_enter_the_outbox_in_the_batchs_own_transaction(stage: Stage)
     stage.emit(B, "cause")
     stage.emit(A, "cause")
     stage.send()
-    stage.service.wants = lambda cause: [Draft(type=NOTED, subject=cause.subject, time=cause.time, data={"what": "due"}, about=("case", "1"))]
+    stage.service.wants = lambda cause: [
+        Draft(type=NOTED, subject=cause.subject, time=cause.time, data={"what": "due"}, about=("case", "1"))
+    ]
     with dying("consumer.before_commit"):
         stage.consumer().step(0)
     assert stage.column("SELECT id FROM outbox") == []
@@ -197,7 +225,10 @@ def test_what_says_nothing_about_any_stream_is_kept_as_a_stray_once(stage: Stage
     stage.again(stage.records()[0], value=None)
     consumer = stage.consumer()
     consumer.step(0)
-    assert sorted(stage.column("SELECT reason FROM stray")) == ["tombstone: an event has a body", "value: not in the registry's wire format"]
+    assert sorted(stage.column("SELECT reason FROM stray")) == [
+        "tombstone: an event has a body",
+        "value: not in the registry's wire format",
+    ]
     assert (stage.fates(), consumer.counts.strays) == (["applied"], 2)
     with stage.reader.transaction() as tx:
         assert not inbox.stray(tx, stage.records()[1], stage.log.topic(DECIDED).id, "again", stage.now)
@@ -460,7 +491,11 @@ def test_one_that_is_healed_when_it_is_tried_again_goes_on(stage: Stage) -> None
     stage.service.meets = lambda event: None
     stage.now += 2 * MINUTE
     consumer.beat()
-    assert (stage.fates(B), stage.column("SELECT deaths FROM attempt"), stage.column("SELECT tries FROM retry")) == (["applied", "applied"], [], [])
+    assert (stage.fates(B), stage.column("SELECT deaths FROM attempt"), stage.column("SELECT tries FROM retry")) == (
+        ["applied", "applied"],
+        [],
+        [],
+    )
 
 
 def test_kills_from_outside_condemn_nobody(stage: Stage) -> None:
@@ -491,7 +526,6 @@ def test_something_away_under_watch_is_no_death(stage: Stage) -> None:
     assert stage.fates() == ["applied"]
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="one thing away makes the deaths before it forgotten")
 def test_something_away_between_two_deaths_does_not_make_them_forgotten(stage: Stage) -> None:
     stage.emit(A)
     stage.send()
@@ -500,9 +534,8 @@ def test_something_away_between_two_deaths_does_not_make_them_forgotten(stage: S
         if lived(stage):
             break
         stage.service.meets = on(A, RetriableError("away"))
-        if stage.column("SELECT deaths FROM attempt"):
-            with pytest.raises(RetriableError):
-                stage.consumer().step(0)
+        with suppress(RetriableError):
+            stage.consumer().step(0)
     assert stage.fates() == ["parked"]
 
 
@@ -554,7 +587,9 @@ def test_a_missing_position_stops(stage: Stage) -> None:
         tx.execute("DELETE FROM position WHERE topic = :topic AND partition = 0", {"topic": DECIDED})
     with pytest.raises(HaltError, match=f"no position for {DECIDED}/0"):
         stage.consumer()
-    assert not stage.column("SELECT partition FROM position WHERE topic = 'test.decided.v1' AND partition = 0"), "nothing jumps quietly"
+    assert not stage.column("SELECT partition FROM position WHERE topic = 'test.decided.v1' AND partition = 0"), (
+        "nothing jumps quietly"
+    )
 
 
 def test_positions_name_their_record(stage: Stage) -> None:
@@ -629,7 +664,9 @@ def test_a_reader_restored_from_a_backup_stops_before_it_moves(stage: Stage) -> 
     backup = stage.reader.copy()
     stage.emit(A)
     stage.send()
-    stage.service.wants = lambda cause: [Draft(type=NOTED, subject=cause.subject, time=moment(EPOCH), data={"what": "due"})]
+    stage.service.wants = lambda cause: [
+        Draft(type=NOTED, subject=cause.subject, time=moment(EPOCH), data={"what": "due"})
+    ]
     stage.consumer().step(0)
     relay = Relay(READER, stage.reader, stage.log, CONTRACT, lambda: stage.now)
     relay.start()
@@ -640,7 +677,9 @@ def test_a_reader_restored_from_a_backup_stops_before_it_moves(stage: Stage) -> 
 
 
 # -- too much unsettled ------------------------------------------------------------------------------------------------------
-def test_over_a_limit_of_unsettled_events_reading_stands_still_with_an_alarm(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_over_a_limit_of_unsettled_events_reading_stands_still_with_an_alarm(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(consuming, "MOST_UNSETTLED", 2)
     stage.emit(A, body=UNDECODABLE)
     for _ in range(2):
@@ -659,7 +698,6 @@ def test_over_a_limit_of_unsettled_events_reading_stands_still_with_an_alarm(sta
     assert (consumer.step(0), stage.alarms(), stage.fates(B)) == (1, [], ["applied"])
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="it returns at once, so its loop takes a whole processor while it stands still")
 def test_standing_still_is_not_running_in_place(stage: Stage) -> None:
     consumer = stage.consumer()
     consumer.paused = True

@@ -49,7 +49,14 @@ def fact(row: str, digest: str, what: str = "x", type: str = DECIDED, subject: s
     return Draft(type=type, subject=subject, time=moment(EPOCH), data={"what": what}, about=(row, digest))
 
 
-def row(name: str, digest: str, *drafts: Draft, reason: str | None = None, position: str | None = None, memo: str | None = None) -> Reading:
+def row(
+    name: str,
+    digest: str,
+    *drafts: Draft,
+    reason: str | None = None,
+    position: str | None = None,
+    memo: str | None = None,
+) -> Reading:
     facts = () if reason else drafts or (fact(name, digest),)
     return Reading(name, digest, facts, reason, memo, position)
 
@@ -82,7 +89,9 @@ def test_a_row_is_new_then_unchanged_then_changed(stage: Stage, platform: Platfo
     assert len(events(stage)) == 2
 
 
-def test_the_first_sight_of_a_row_tells_all_its_facts_and_a_later_one_the_last_of_each_type(platform: Platform, draw: Draw) -> None:
+def test_the_first_sight_of_a_row_tells_all_its_facts_and_a_later_one_the_last_of_each_type(
+    platform: Platform, draw: Draw
+) -> None:
     platform.put(row("1", "a", fact("1", "i"), fact("1", "ii"), fact("1", "n", type=NOTED)))
     assert draw.step().events == 3
     platform.put(row("1", "b", fact("1", "i"), fact("1", "iii"), fact("1", "n2", type=NOTED)))
@@ -114,8 +123,12 @@ def test_the_position_moves_with_the_rows(stage: Stage, platform: Platform, draw
     assert platform.after == [None, "20"]
 
 
-@pytest.mark.parametrize(("point", "left"), [("draw.before_commit", ([], [], [])), ("draw.after_commit", (["10"], ["1"], ["1"]))])
-def test_dying_leaves_rows_position_and_events_together_or_not_at_all(stage: Stage, platform: Platform, draw: Draw, point: str, left: object) -> None:
+@pytest.mark.parametrize(
+    ("point", "left"), [("draw.before_commit", ([], [], [])), ("draw.after_commit", (["10"], ["1"], ["1"]))]
+)
+def test_dying_leaves_rows_position_and_events_together_or_not_at_all(
+    stage: Stage, platform: Platform, draw: Draw, point: str, left: object
+) -> None:
     platform.put(row("1", "a", position="10"))
     with dying(point):
         draw.step()
@@ -128,7 +141,9 @@ def test_dying_leaves_rows_position_and_events_together_or_not_at_all(stage: Sta
 
 
 # -- held ------------------------------------------------------------------------------------------------------------------
-def test_a_row_that_cannot_become_an_event_is_in_sight_with_its_reason_until_it_can(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_a_row_that_cannot_become_an_event_is_in_sight_with_its_reason_until_it_can(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     platform.put(row("1", "a", reason="its project has no code yet"))
     platform.put(row("2", "a"))
     assert draw.step() == Drawn(read=3, new=1, rejected=2, events=1), "held, and read once more"
@@ -158,7 +173,9 @@ def test_a_held_row_keeps_the_day_since_when(stage: Stage, platform: Platform, d
     assert stage.column("SELECT reason FROM source_held", stage.platform) == ["still no"]
 
 
-def test_a_row_that_is_again_as_it_was_published_is_no_longer_held(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_a_row_that_is_again_as_it_was_published_is_no_longer_held(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     for reading in (row("1", "a"), row("1", "b", reason="no"), row("1", "a")):
         platform.put(reading)
         draw.step()
@@ -173,7 +190,9 @@ def test_a_row_mended_in_the_same_batch_is_not_held(stage: Stage, platform: Plat
     assert (held(stage), len(events(stage))) == ([], 1)
 
 
-def test_a_held_row_that_is_no_longer_there_is_let_go_by_a_full_scan(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_a_held_row_that_is_no_longer_there_is_let_go_by_a_full_scan(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     platform.put(row("1", "a", reason="no"))
     draw.step()
     platform.rows.clear()
@@ -181,7 +200,9 @@ def test_a_held_row_that_is_no_longer_there_is_let_go_by_a_full_scan(stage: Stag
     assert held(stage) == []
 
 
-def test_many_hopeless_rows_do_not_keep_a_later_one_from_being_looked_at(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_many_hopeless_rows_do_not_keep_a_later_one_from_being_looked_at(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     for n in range(501):
         platform.put(row(f"hopeless {n:03}", "a", reason="no"))
     draw.step()
@@ -207,7 +228,9 @@ def vanish(platform: Platform, count: int) -> None:
         del platform.rows[name]
 
 
-def test_a_full_scan_takes_what_came_late_and_ends_what_vanished_once(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_a_full_scan_takes_what_came_late_and_ends_what_vanished_once(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     filled(platform, draw, 100)
     vanish(platform, 1)
     platform.rows["late"] = row("late", "a")
@@ -228,7 +251,10 @@ def test_a_row_that_comes_back_is_new_again(stage: Stage, platform: Platform, dr
     assert len(set(events(stage))) == len(events(stage)) == 103
 
 
-@pytest.mark.parametrize(("rows", "gone", "ends"), [(100, 1, True), (100, 2, False), (3, 1, True), (2000, 20, True), (2000, 21, False), (5000, 21, False)])
+@pytest.mark.parametrize(
+    ("rows", "gone", "ends"),
+    [(100, 1, True), (100, 2, False), (3, 1, True), (2000, 20, True), (2000, 21, False), (5000, 21, False)],
+)
 def test_more_than_twenty_rows_or_one_in_a_hundred_stop_and_ask(
     stage: Stage, platform: Platform, draw: Draw, rows: int, gone: int, ends: bool
 ) -> None:
@@ -293,8 +319,9 @@ def test_an_import_of_part_of_a_platform_ends_nothing(stage: Stage, platform: Pl
     assert draw.full(endings=False).vanished == 0
 
 
-@pytest.mark.xfail(strict=True, raises=BaseException, reason="an ending the contract refuses ends the connector, at every start")
-def test_an_ending_that_cannot_become_an_event_is_held_like_any_row(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_an_ending_that_cannot_become_an_event_is_held_like_any_row(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     filled(platform, draw, 200)
     platform.ending = lambda name: row(name, "", fact(name, "gone", what="\0" if name == "0000" else "ended"))
     vanish(platform, 2)
@@ -302,8 +329,9 @@ def test_an_ending_that_cannot_become_an_event_is_held_like_any_row(stage: Stage
     assert (held(stage), len(events(stage))) == (["0000"], 201)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="why a vanished row has no ending is said by the connector and kept nowhere")
-def test_an_ending_that_cannot_be_told_is_in_sight_with_its_reason(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_an_ending_that_cannot_be_told_is_in_sight_with_its_reason(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     filled(platform, draw, 200)
     platform.ending = lambda name: row(name, "", reason="nobody says how it ended")
     vanish(platform, 1)
@@ -312,7 +340,9 @@ def test_an_ending_that_cannot_be_told_is_in_sight_with_its_reason(stage: Stage,
 
 
 # -- the movement ----------------------------------------------------------------------------------------------------------
-def test_a_foreign_table_is_read_at_every_step_and_all_of_it_once_a_day(stage: Stage, platform: Platform, draw: Draw) -> None:
+def test_a_foreign_table_is_read_at_every_step_and_all_of_it_once_a_day(
+    stage: Stage, platform: Platform, draw: Draw
+) -> None:
     waited: list[float] = []
     drawing = Drawing(draw, stage.platform, waited.append)
     platform.rows["late"] = row("late", "a")

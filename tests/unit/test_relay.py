@@ -14,7 +14,7 @@ from jietong.catalog import HEADS, RESEND
 from jietong.delivery import heads, outbox
 from jietong.delivery.relay import Relay
 from jietong.delivery.runner import Relaying
-from jietong.errors import InvalidEventError, JietongError, RetriableError, RewoundError, UsageError
+from jietong.errors import InvalidEventError, RetriableError, RewoundError, UsageError
 from jietong.event import Draft, derived_id, follow_up_id
 from jietong.testing import MemoryLog
 from tests.unit.stage import CONTRACT, DECIDED, EPOCH, NOTED, PLATFORM, TOPICS, A, B, C, Stage, dying, key, moment
@@ -110,7 +110,9 @@ def test_a_commit_rings_and_a_rollback_does_not(stage: Stage) -> None:
 def test_ids_are_made_of_what_they_are_about() -> None:
     cause = UUID("0197f0a0-1111-7222-8333-444455556666")
     assert follow_up_id(cause, "case", "1") == follow_up_id(cause, "case", "1")
-    assert len({follow_up_id(cause, "case", "1"), follow_up_id(cause, "case", "2"), follow_up_id(cause, "cas", "e1")}) == 3
+    assert (
+        len({follow_up_id(cause, "case", "1"), follow_up_id(cause, "case", "2"), follow_up_id(cause, "cas", "e1")}) == 3
+    )
     assert follow_up_id(cause, "x").bytes[:6] == cause.bytes[:6], "it sorts beside its cause"
     assert follow_up_id(cause, "x").version == 8
     assert derived_id("a", "b") == derived_id("a", "b") != derived_id("ab")
@@ -173,7 +175,10 @@ def test_nothing_leaves_before_its_head_is_acknowledged(stage: Stage, log: Log) 
     assert stage.records() == []
 
 
-@pytest.mark.parametrize("point", ["relay.after_head", "relay.before_send", "relay.after_ack", "relay.before_mark_commit", "relay.after_mark"])
+@pytest.mark.parametrize(
+    "point",
+    ["relay.after_head", "relay.before_send", "relay.after_ack", "relay.before_mark_commit", "relay.after_mark"],
+)
 def test_dying_anywhere_repeats_and_never_loses(stage: Stage, point: str) -> None:
     stage.emit(A, "1")
     stage.emit(A, "2")
@@ -193,7 +198,10 @@ def test_of_a_stream_only_what_lies_before_the_first_unacknowledged_is_marked(st
     log.refuses = lambda m: m.key == A.encode() and dict(m.headers)["ce_sequence"] in second
     relay = stage.relayed()
     assert relay.step().rows == 4
-    assert stage.column("SELECT aggregateid || sequence FROM outbox WHERE sent = 0 ORDER BY n", stage.platform) == [f"{A}2", f"{A}3"]
+    assert stage.column("SELECT aggregateid || sequence FROM outbox WHERE sent = 0 ORDER BY n", stage.platform) == [
+        f"{A}2",
+        f"{A}3",
+    ]
     second.clear()
     relay.step()
     assert unsent(stage) == []
@@ -322,7 +330,9 @@ def test_garbage_among_the_requests_is_stepped_over(stage: Stage) -> None:
 
 def test_a_second_relay_stands_by_and_takes_over(stage: Stage) -> None:
     free = [False]
-    relaying = Relaying(Relay(PLATFORM, stage.platform, stage.log, CONTRACT, lambda: stage.now), stage.platform, lambda: free[0])
+    relaying = Relaying(
+        Relay(PLATFORM, stage.platform, stage.log, CONTRACT, lambda: stage.now), stage.platform, lambda: free[0]
+    )
     stage.emit(A)
     relaying.start()
     relaying.step(0)
