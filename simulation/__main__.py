@@ -217,7 +217,9 @@ class _Simulated:
 
     def _undrawn(self) -> bool:
         """Whether an operator took a step, or the exchange tables have a row, that its connector has not read yet."""
-        pairs: list[tuple[str, tuple[str, ...], str]] = [(f"platform-{name}", ("progress",), f"utility:{name}") for name in self.operators]
+        pairs: list[tuple[str, tuple[str, ...], str]] = [
+            (f"platform-{name}", ("progress",), f"utility:{name}") for name in self.operators
+        ]
         pairs.append(("platform-engineering", ("SPGL_XMSPSXBLXXXXB", "SPGL_XMSPSXPFWJXXB"), "engineering"))
         return any(
             self._rows(platform, *tables) > self._rows(reader, "source_seen", "source_held")

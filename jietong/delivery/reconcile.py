@@ -1,8 +1,8 @@
 """Reconciliation (对账): what every owner wrote, what the log has, what each reader took; and whether it adds up.
 
-A running city moves while it is counted. So each is read after what it must contain: first the owners, then the log,
-then the readers. Whatever an owner had sent by then must be in the log or trimmed from it, and at every reader or still
-before it in the log. Only what seems to be *more* than its owner wrote is held against a second look at the owner.
+A running city moves while it is counted. So each is read before what must contain it: first the readers, then the owners,
+then the log. What a reader knows, its owner has written; what an owner had sent is in the log, or was trimmed from it;
+and what stands in the log before a reader's position, that reader has.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ OURS = "jietong."
 OWED = """SELECT source, type, aggregateid, sequence FROM outbox WHERE sent = 0"""
 ROWS = """SELECT c.source, c.type, c.subject, c.sequence, count(o.n), coalesce(max(o.sequence), 0) FROM counter c
 LEFT JOIN outbox o ON o.source = c.source AND o.type = c.type AND o.aggregateid = c.subject GROUP BY 1, 2, 3"""
-AHEAD = "SELECT sequence FROM counter WHERE source = :source AND type = :type AND subject = :subject"
 PRESENT = (
     """SELECT sequence FROM inbox WHERE source = :source AND type = :type AND subject = :subject AND sequence > :last"""
 )
@@ -119,13 +118,12 @@ class _Reader(NamedTuple):
 
 def reconcile(stores: Mapping[str, Store], broker: Broker, contract: Contract) -> Report:
     """Count everything. `stores` are the programs' databases; each is read in one snapshot, none is written."""
+    readers = {name: reader for name, store in stores.items() if (reader := _reader(store, broker)).positions}
     owners = _owners(stores.values())
     log = _logged(broker, contract, sorted({pair[1] for pair in owners.lines}))
-    readers = {name: reader for name, store in stores.items() if (reader := _reader(store, broker)).positions}
-    again = _Recount(stores.values())
     for stream, counter in owners.counters.items():
         _compare(owners, log, stream, counter)
-    taken = [line for name, reader in readers.items() for line in _taken(name, reader, owners, log, again)]
+    taken = [line for name, reader in readers.items() for line in _taken(name, reader, owners, log)]
     return Report(sorted(owners.lines.values(), key=lambda w: (w.source, w.type)), taken, log.strays)
 
 
@@ -184,20 +182,6 @@ def _streams(tx: Transaction) -> Iterator[tuple[Stream, tuple[int, int, frozense
         yield stream, (last, known, frozenset(row[0] for row in beyond))
 
 
-class _Recount:
-    """A stream's counter, now: asked only where somebody seems to know more than its owner had written before."""
-
-    def __init__(self, stores: Iterable[Store]) -> None:
-        self._stores = list(stores)
-
-    def __call__(self, stream: Stream) -> int:
-        counters: list[int] = [0]
-        for store in self._stores:
-            with store.snapshot() as tx:
-                counters += [row[0] for row in tx.execute(AHEAD, stream._asdict()).all()]
-        return max(counters)
-
-
 # -- comparing -----------------------------------------------------------------------------------------------------------
 def _compare(owners: _Owners, log: _Log, stream: Stream, counter: int) -> None:
     line, there = owners.lines[stream.source, stream.type], log.offsets.get(stream, {})
@@ -210,7 +194,7 @@ def _compare(owners: _Owners, log: _Log, stream: Stream, counter: int) -> None:
         line.missing += absent
 
 
-def _taken(name: str, reader: _Reader, owners: _Owners, log: _Log, again: _Recount) -> Iterator[Taken]:
+def _taken(name: str, reader: _Reader, owners: _Owners, log: _Log) -> Iterator[Taken]:
     read = {place.topic for place in reader.positions}
     lines = {pair: Taken(name, *pair) for pair in owners.lines if pair[1] in read}
     for stream in reader.streams:
@@ -226,16 +210,15 @@ def _taken(name: str, reader: _Reader, owners: _Owners, log: _Log, again: _Recou
                 line.settled += count
     for stream in owners.counters.keys() | reader.streams.keys():
         if line := lines.get((stream.source, stream.type)):
-            _follow(line, stream, reader, owners, log, again)
+            _follow(line, stream, reader, owners, log)
     yield from (lines[pair] for pair in sorted(lines))
 
 
-def _follow(line: Taken, stream: Stream, reader: _Reader, owners: _Owners, log: _Log, again: _Recount) -> None:
+def _follow(line: Taken, stream: Stream, reader: _Reader, owners: _Owners, log: _Log) -> None:
     """One stream at one reader: what it lacks, and what it cannot have."""
     counter, unsent = owners.counters.get(stream, 0), owners.unsent.get(stream, set())
     last, known, beyond = reader.streams.get(stream, (0, 0, frozenset[int]()))
-    if known > counter and known > (now := again(stream)):
-        line.ahead += known - now
+    line.ahead += max(0, known - counter)
     for n in range(last + 1, max(counter, known) + 1):
         if n in beyond or n in unsent:
             continue

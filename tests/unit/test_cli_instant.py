@@ -128,10 +128,12 @@ def test_what_retention_has_taken_from_the_log_is_trimmed_not_missing() -> None:
 def test_a_topic_made_anew_is_read_again_whatever_the_positions_say() -> None:
     stage = Stage()
     stage.emit()
-    stage.send()
+    relay = stage.relayed()
+    relay.step()
     stage.consumer().step(0)
-    stage.emit()
     stage.log.recreate(DECIDED)
-    stage.send()
-    [taken] = report(stage).taken
+    stage.emit()
+    relay.step()
+    [written], [taken] = report(stage).written, report(stage).taken
+    assert (written.logged, written.missing) == (1, 1), "until the relay looks around and sends everything again"
     assert (taken.settled, taken.to_read, taken.short) == (1, 1, 0)

@@ -339,6 +339,30 @@ def test_an_ending_that_cannot_be_told_is_in_sight_with_its_reason(
     assert held(stage) == ["0000"]
 
 
+def test_a_row_that_comes_back_has_no_untold_ending(stage: Stage, platform: Platform, draw: Draw) -> None:
+    filled(platform, draw, 200)
+    kept = dict(platform.rows)
+    platform.ending = lambda name: row(name, "", reason="nobody says how it ended")
+    vanish(platform, 1)
+    draw.full()
+    platform.rows = kept
+    draw.full()
+    assert held(stage) == []
+
+
+def test_a_platform_is_asked_only_for_rows_it_has_named(stage: Stage, platform: Platform, draw: Draw) -> None:
+    filled(platform, draw, 200)
+    platform.ending = lambda name: row(name, "", reason="nobody says how it ended")
+    names = set(platform.rows)
+    vanish(platform, 1)
+    draw.full()
+    asked: list[str] = []
+    platform.again = lambda rows: asked.extend(rows) or ()
+    draw.step()
+    assert set(asked) <= names
+    assert held(stage) == ["0000"], "in sight until it comes back"
+
+
 # -- the movement ----------------------------------------------------------------------------------------------------------
 def test_a_foreign_table_is_read_at_every_step_and_all_of_it_once_a_day(
     stage: Stage, platform: Platform, draw: Draw

@@ -225,8 +225,19 @@ def test_a_command_nobody_knows_is_refused_when_it_is_asked(stage: Stage) -> Non
 def test_a_command_that_lacks_something_is_refused_when_it_is_asked(
     stage: Stage, name: str, arguments: Mapping[str, object]
 ) -> None:
-    stage.emit(A, body=UNDECODABLE)
-    stage.send()
-    stage.consumer().step(0)
     with pytest.raises(UsageError), stage.reader.transaction() as tx:
         commands.ask(tx, "1", name, arguments, stage.now)
+    assert not commands.pending(stage.reader)
+
+
+def test_a_command_that_cannot_be_carried_out_says_so_and_harms_nobody(stage: Stage) -> None:
+    stage.emit(A, body=UNDECODABLE)
+    stage.send()
+    consumer = stage.consumer()
+    consumer.step(0)
+    with stage.reader.transaction() as tx:  # as another tool might
+        tx.execute("INSERT INTO command (key, name, arguments, asked) VALUES ('1', 'skip', '{}', 0)")
+    commands.carry_out(stage.reader, stage.now)
+    with stage.reader.snapshot() as tx:
+        assert (commands.result(tx, "1") or "").startswith("refused")
+    assert stage.fates() == ["dead"]
