@@ -67,6 +67,9 @@ def main(
             soft_wrap=True,
         )
         code = 1
+    except KeyboardInterrupt:
+        console.print("stopped; what was committed stays: run it again and it goes on from here", soft_wrap=True)
+        code = 130
     raise typer.Exit(code)
 
 
@@ -86,9 +89,6 @@ def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int,
         city.predict()
         duplicates = city.duplicates()
         result = report_.read(engine, pack, planned, history, duplicates)
-    except KeyboardInterrupt:
-        console.print("stopped; what was committed stays: run it again and it goes on from here")
-        return 130
     finally:
         city.stop()
     verdict = rest.judged(settings.data)

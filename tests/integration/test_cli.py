@@ -398,7 +398,7 @@ def rows(folder: Path, sql: str) -> list[tuple[Any, ...]]:
     for file in ("hookup.db", "investment.db", "timeline.db", "utility-jm-gas.db", "utility-jm-water.db"):
         with closing(sqlite3.connect(folder / file)) as db:
             found += db.execute(sql).fetchall()
-    return sorted(found)
+    return sorted(found, key=repr)
 
 
 # -- explain ------------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,62 @@
+"""`make demo`, small: a city runs, is verified from outside, and what Ctrl-C or a kill interrupts goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+COMMAND = [sys.executable, "-m", "simulation", "--projects", "12", "--seconds", "3", "--json"]
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_small_city_ends_clean_with_everything_the_seed_predicted(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [*COMMAND, "--data", str(tmp_path / "demo")], capture_output=True, text=True, cwd=ROOT, timeout=110
+    )
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["ok"]
+    assert told["verdict"]["broken"] == []
+    assert all(told["minima"].values())
+    assert (told["projects"], told["held"]) == (12, 1)
+    assert told["duplicates"] >= told["expected"]["duplicates"] > 0
+
+
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_what_was_interrupted_goes_on_from_there(tmp_path: Path, by: signal.Signals, code: int) -> None:
+    data = tmp_path / "demo"
+    with subprocess.Popen(
+        [*COMMAND, "--data", str(data)], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    ) as first:
+        for _ in range(600):
+            if done(data) >= 20 or first.poll() is not None:
+                break
+            time.sleep(0.05)  # looks, with a deadline; nothing depends on how long it takes
+        first.send_signal(by)
+        said = first.communicate(timeout=60)[1]
+    assert first.returncode == code, said
+    before = done(data)
+    assert before >= 20
+    again = subprocess.run([*COMMAND, "--data", str(data)], capture_output=True, text=True, cwd=ROOT, timeout=110)
+    assert again.returncode == 0, again.stderr
+    assert done(data) > before
+    assert json.loads(again.stdout)["verdict"]["numbers"]["operations"]["ok"] > before
+
+
+def done(data: Path) -> int:
+    """Operations of the workload that were carried out."""
+    history = data / "history.ndjson"
+    return history.read_text("utf-8").count('"at": "ok"') if history.exists() else 0
+
+
+def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("not yours")
+    refused = subprocess.run([*COMMAND, "--data", str(tmp_path)], capture_output=True, text=True, cwd=ROOT, timeout=60)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "holds something else" in refused.stderr
