@@ -87,7 +87,9 @@ def up(settings: Settings, say: Callable[[str], None]) -> int:
             settings, engine, pack, [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)]
         )
         say(f"ready: {pack.name.zh} at {running.address}")
+        watch = Watch(running.running)
         while not stop.wait(1.0) and not running.running.failed.is_set():
+            watch.look()
             for feed in engine.feeds():
                 running.running.add(feed)
             engine.log.trim()
@@ -97,6 +99,27 @@ def up(settings: Settings, say: Callable[[str], None]) -> int:
         return 70 if bug else 0
     finally:
         engine.close()
+
+
+class Watch:
+    """Tells the log, once each, of what changed: what a movement waits for, why one stands still, alarms that come and go."""
+
+    def __init__(self, running: Running) -> None:
+        self._running = running
+        self._said: dict[tuple[str, str], str] = {}
+
+    def look(self) -> None:
+        now = {(health.name, "waits"): health.waiting for health in self._running.health.values() if health.waiting}
+        now |= {
+            (health.name, "stands still"): health.halted for health in self._running.health.values() if health.halted
+        }
+        now |= {(f"{name} {row[1]}", f"alarm {row[0]}"): row[2] for name, row in _alarms(self._running)}
+        for (about, what), why in now.items():
+            if self._said.get((about, what)) != why:
+                logs.log().warning(what, about=about, why=why)
+        for about, what in self._said.keys() - now.keys():
+            logs.log().info(f"no longer: {what}", about=about)
+        self._said = now
 
 
 def wiring(name: str) -> ModuleType:

@@ -179,7 +179,8 @@ def test_topics_are_told_with_and_without_a_city(
 ) -> None:
     [requested] = [topic for topic in told(jietong, "topics") if topic["type"] == REQUESTED]
     assert requested["records"] == sum(requested["to"]) - sum(requested["from"]) == 14
-    assert (requested["zh"], requested["owner"], requested["state"]) == ("公用设施接入请求", "services/hookup", "open")
+    assert (requested["zh"], requested["owner"]) == ("公用设施接入请求", "services/hookup")
+    assert {topic["state"].partition(" ")[0] for topic in told(jietong, "topics")} <= {"open", "frozen", "draft"}
     assert run(["topics", "--json", "--data", str(tmp_path / "none")]) == 0
     assert len(json.loads(capfd.readouterr().out)) == len(catalog.load().topics)
 

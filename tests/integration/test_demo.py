@@ -16,9 +16,8 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_a_small_city_ends_clean_with_everything_the_seed_predicted(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*COMMAND, "--data", str(tmp_path / "demo")], capture_output=True, text=True, cwd=ROOT, timeout=110
-    )
+    command = [*COMMAND, "--data", str(tmp_path / "demo")]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=110, check=False)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert told["ok"]
