@@ -27,7 +27,7 @@ class Sentence(NamedTuple):
 
 
 def why(pack: City, operator: Operator, told: Sequence[Told]) -> list[Sentence]:
-    """Every step between the project's facts and this operator's table, in the order in which they happened.
+    """Every step between the project's facts and this operator's table: facts, choices, requests, answers, each in order.
 
     The city's pack is read as it stands today.
     """

@@ -151,17 +151,18 @@ class Consumer:
         self._moved(records)
 
     def _moved(self, records: Sequence[Record]) -> None:
-        for record in records:
-            place = Place(record.topic, record.partition)
-            self._at[place] = (
-                self._at[place].after(record) if record.offset >= self._at[place].offset else self._at[place]
-            )
+        for place, record in _last(records).items():
+            self._at[place] = self._at[place].after(record)
         self._reader.commit({place: at.offset for place, at in self._at.items()})
         self.counts.events += len(records)
         self.counts.batches += 1
 
-    def _judged(self, do: Callable[[Transaction, Work], None]) -> None:
-        """Do it in one transaction. A fault rolls all of it back, and it is done again knowing that verdict."""
+    def _judged(self, do: Callable[[Transaction, Work], None], only: Key | None = None) -> None:
+        """Do it in one transaction. A fault rolls all of it back, and it is done again knowing that verdict.
+
+        A fault that names no event (its follow-ups were refused at the end) is that of the `only` one there is; of
+        several, it ends the process, and after that they are settled one by one.
+        """
         verdicts: dict[Key, Fault] = {}
         while True:
             work = Work(verdicts, {topic: window.copy() for topic, window in self._windows.items()})
@@ -174,9 +175,10 @@ class Consumer:
                         window.save(tx, self._windows[topic])
                     failpoint.passing("consumer.before_commit")
             except Fault as fault:
-                if fault.key is None or fault.key in verdicts:
+                key = fault.key or only
+                if key is None or key in verdicts:
                     raise
-                verdicts[fault.key] = fault
+                verdicts[key] = fault
                 continue
             self._windows = work.windows
             self.counts.duplicates += work.duplicates
@@ -185,7 +187,7 @@ class Consumer:
 
     def _take(self, tx: Transaction, work: Work, records: Sequence[Record]) -> Accepted:
         """Swap the positions and let the records in."""
-        last = {Place(record.topic, record.partition): record for record in records}
+        last = _last(records)
         for place in sorted(last):
             positions.swap(tx, self._at[place], self._at[place].after(last[place]))
         pairs: list[tuple[Envelope, Record]] = []
@@ -279,7 +281,7 @@ class Consumer:
     def _watched(self, stream: Stream) -> None:
         while (envelope := self._next(stream)) and self._attempt(envelope.key):
             with self._surviving(envelope.key):
-                self._judged(lambda tx, work, envelope=envelope: self._settle_one(tx, work, envelope))
+                self._judged(lambda tx, work, envelope=envelope: self._settle_one(tx, work, envelope), envelope.key)
 
     @contextmanager
     def _surviving(self, key: Key) -> Generator[None]:
@@ -352,6 +354,11 @@ class Consumer:
             else:
                 alarms.clear(tx, "unsettled", self.service.name)
         self.drain_stored(due)
+
+
+def _last(records: Iterable[Record]) -> dict[Place, Record]:
+    """The last record of each partition: within one they come in order."""
+    return {Place(record.topic, record.partition): record for record in records}
 
 
 def provision(tx: Transaction, broker: Broker, topics: Iterable[str]) -> None:

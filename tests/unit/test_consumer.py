@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -714,3 +715,18 @@ def test_a_limit_error_undoes_the_batch(stage: Stage) -> None:
     with pytest.raises(LimitError, match=DECIDED):
         consumer.step(0)
     assert (stage.column("SELECT fate FROM inbox"), stage.done()) == ([], [])
+
+
+def test_a_follow_up_that_the_outbox_refuses_is_the_fault_of_its_event_and_not_a_loop_of_deaths(stage: Stage) -> None:
+    """It names no event when it comes; after the death it causes, the events are settled one by one, and then it does."""
+    stage.emit(A)
+    stage.emit(B)
+    stage.send()
+    twice = Draft(
+        type=NOTED, subject=A, time=datetime.fromtimestamp(EPOCH / 1000, UTC), data={"what": "x"}, about=("same",)
+    )
+    stage.service.wants = lambda event: [twice, twice] if event.subject == A else []
+    with pytest.raises(InvalidEventError):
+        stage.consumer().step(0)
+    stage.consumer().step(0)
+    assert sorted(stage.fates()) == ["applied", "dead"]

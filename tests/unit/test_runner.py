@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from jietong.around.retry import patiently
-from jietong.delivery import commands
+from jietong.delivery import commands, runner
 from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.heads import Heads
 from jietong.delivery.limits import Limit
 from jietong.delivery.runner import Consuming, Health, run
+from jietong.delivery.tables import delivery
 from jietong.errors import FencedError, HaltError, LimitError, RetriableError, RewoundError
 from jietong.store import Store
 from jietong.testing import MemoryStore
@@ -100,7 +101,10 @@ def test_what_is_away_or_fenced_is_begun_again_from_where_it_stands(stage: Stage
 
 
 @pytest.mark.parametrize("error", [HaltError("no position"), RewoundError("restored"), LimitError("too many")])
-def test_what_would_break_the_promise_stands_still_with_an_alarm_until_a_person_commands(stage: Stage, error: HaltError) -> None:
+def test_what_would_break_the_promise_stands_still_with_an_alarm_until_a_person_commands(
+    stage: Stage, error: HaltError, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runner, "SAFETY_POLL", 0.01)
     movement = Scripted(stage.reader, error, lambda: seen.append(stage.alarms()))
     seen: list[list[str]] = []
 
@@ -138,8 +142,6 @@ class Away(MemoryStore):
 
 
 def test_a_halt_while_the_database_is_away_is_no_bug(stage: Stage) -> None:
-    from jietong.delivery.tables import delivery
-
     store = Away("reader", delivery)
 
     def halt() -> None:
