@@ -729,4 +729,4 @@ def test_a_follow_up_that_the_outbox_refuses_is_the_fault_of_its_event_and_not_a
     with pytest.raises(InvalidEventError):
         stage.consumer().step(0)
     stage.consumer().step(0)
-    assert sorted(stage.fates()) == ["applied", "dead"]
+    assert sorted(stage.column("SELECT fate FROM inbox")) == ["applied", "dead"]
