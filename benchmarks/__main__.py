@@ -66,8 +66,9 @@ The yardstick (`{YARDSTICK}`, last changed in commit {_git("log", "-1", "--forma
 work by hand, without the delivery core. Both must ask the same cases of the same operators, or no ratio is printed. Two
 things to know when reading the ratio:
 
-* The yardstick was finished while the service's first version was being written: by its author without sight of the
-  service's code, but with its tables. It has not been touched since; the service has been made faster since.
+* The yardstick does not come first: when it was written, a first version of the service already lay beside it. It was
+  written without reading that version's code, only its tables. It has not been touched since; the service was made
+  faster since.
 * Both keep every case, but the yardstick keeps with each all that was last said, the project's facts too; the service
   keeps what is the case's own and reads the facts from the project's rows. So the service writes less.
 """

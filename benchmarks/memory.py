@@ -84,7 +84,8 @@ def grown(batches: Iterator[int], events: int) -> float:
     """MiB between what was resident after `WARM` batches and the most from then on. SystemExit if events are missing."""
     before = most = 0.0
     done = 0
-    for n, done in enumerate(batches, 1):
+    for n, count in enumerate(batches, 1):
+        done = count
         if n == WARM:
             before = _resident()
         elif n > WARM and n % LOOK == 0:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from jietong.errors import UsageError
 
-_SECRETS = os.environ.get("JIETONG_SECRETS_DIR")
-"""A folder with one file a secret, named as its variable: `jietong_password`."""
+SECRETS = "JIETONG_SECRETS_DIR"
+"""Names a folder with one file a secret, each called as its variable: `jietong_password`."""
 
 
 class Settings(BaseSettings):
@@ -23,7 +23,6 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
         extra="ignore",
         hide_input_in_errors=True,
-        secrets_dir=_SECRETS,
     )
 
     engine: Literal["embedded"] = Field("embedded", description="what stands behind the ports")
@@ -41,7 +40,8 @@ class Settings(BaseSettings):
 def load(**overrides: object) -> Settings:
     """From the environment; what is given here wins. Raises UsageError naming the variable, never its value."""
     try:
-        return Settings(**{name: value for name, value in overrides.items() if value is not None})  # pyright: ignore[reportArgumentType]
+        given: dict[str, Any] = {name: value for name, value in overrides.items() if value is not None}
+        return Settings(_secrets_dir=os.environ.get(SECRETS), **given)  # pyright: ignore[reportCallIssue] — pydantic-settings takes it
     except ValidationError as error:
         faults = "; ".join(
             f"JIETONG_{'__'.join(map(str, e['loc'])).upper()}: {e['msg']}" for e in error.errors(include_input=False)

@@ -105,9 +105,13 @@ class EmbeddedLog:
         self._guard = threading.Lock()
         self._topics: dict[str, Topic] = {}
         self._readers: list[EmbeddedReader] = []
-        if not read_only:
-            self._create(topics)
-        self.refresh()
+        try:
+            if not read_only:
+                self._create(topics)
+            self.refresh()
+        except BaseException:
+            self.close()
+            raise
 
     # -- Broker --------------------------------------------------------------------------------------------------------
     def append(self, messages: Sequence[Message]) -> Sequence[bool]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Any, TextIO
+from collections.abc import Iterable, Mapping
+from typing import Any, TextIO, cast
 
 import structlog
 from structlog.typing import EventDict, WrappedLogger
@@ -35,10 +36,19 @@ def log(**bound: Any) -> structlog.typing.FilteringBoundLogger:
 
 def one_line(_: WrappedLogger, __: str, line: EventDict) -> EventDict:
     """Control characters in a value are escaped: a name with a line break or an ANSI code stays one line."""
-    return {key: _escaped(value) if isinstance(value, str) else value for key, value in line.items()}
+    return {key: _escaped(value) for key, value in line.items()}
 
 
-def _escaped(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+def _escaped(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _escaped(item) for key, item in cast("Mapping[Any, Any]", value).items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_escaped(item) for item in cast("Iterable[Any]", value)]
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    text = str(value)
+    return (
+        text
+        if text.isprintable()
+        else "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+    )

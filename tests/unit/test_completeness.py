@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from jietong.broker import Place
@@ -39,8 +37,8 @@ class Slow:
 
 
 @pytest.fixture
-def slow(stage: Stage) -> Iterator[Slow]:
-    yield Slow(stage)
+def slow(stage: Stage) -> Slow:
+    return Slow(stage)
 
 
 def without_the_last(stage: Stage, subject: str = A, lost: int = 1) -> None:
@@ -99,10 +97,7 @@ def test_the_same_is_asked_again_after_ten_minutes_doubling(stage: Stage, slow: 
     stage.log.recreate(DECIDED)
     slow.consumer.beat()
     stage.again(second)
-    asked: list[int] = []
-    for minute in range(0, 80):
-        if slow.beat(1 if minute else 0):
-            asked.append(minute)
+    asked = [minute for minute in range(80) if slow.beat(1 if minute else 0)]
     assert asked == [0, 10, 30, 70]
 
 

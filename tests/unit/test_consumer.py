@@ -177,6 +177,23 @@ def test_a_follow_up_that_cannot_be_written_is_its_causes_fault(stage: Stage) ->
     assert (stage.fates(), stage.column("SELECT id FROM outbox"), stage.done()) == (["dead"], [], [])
 
 
+def test_follow_ups_that_collide_are_their_causes_fault_and_no_loop_of_deaths(stage: Stage) -> None:
+    for subject in (A, B):
+        stage.emit(subject)
+    stage.send()
+
+    def wants(cause: Event) -> list[Draft]:
+        twice = 2 if cause.subject == A else 1
+        return [Draft(type=NOTED, subject=cause.subject, time=cause.time, data={"what": "due"}, about=("1",))] * twice
+
+    stage.service.wants = wants
+    with pytest.raises(InvalidEventError):
+        stage.consumer().step(0)
+    lived(stage)
+    assert (stage.fates(A), stage.fates(B)) == (["dead"], ["applied"])
+    assert stage.column("SELECT aggregateid FROM outbox") == [B]
+
+
 # -- order, duplicates, gaps ---------------------------------------------------------------------------------------------
 def test_a_duplicate_has_no_second_effect(stage: Stage) -> None:
     stage.emit(A)

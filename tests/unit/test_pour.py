@@ -95,6 +95,23 @@ def test_a_refusal_parks_that_stream_alone(stage: Stage, target: Target) -> None
     assert (stage.fates(A), target.calls[-2:], under_way(stage)) == (["applied", "applied"], ["11", "12"], [])
 
 
+def test_nothing_of_a_stream_is_delivered_past_one_that_was_refused(stage: Stage, target: Target) -> None:
+    sent(stage, A, A, A)
+
+    def meet(event: Event) -> None:
+        if event.sequence == 2:
+            raise RejectedError("not yet")
+
+    target.meets = meet
+    pouring = pour(stage, target)
+    pouring.step(0)
+    assert (stage.fates(A), target.calls) == (["applied", "parked", "waiting"], ["11"])
+    target.meets = lambda event: None
+    stage.now += MINUTE
+    pouring.beat()
+    assert target.calls == ["11", "12", "13"]
+
+
 @pytest.mark.parametrize("how", ["undecodable", "refused for good"])
 def test_what_no_one_can_use_is_dead_and_the_others_pass(stage: Stage, target: Target, how: str) -> None:
     stage.emit(A, body=UNDECODABLE if how == "undecodable" else None)
@@ -159,7 +176,8 @@ def test_a_restart_while_a_target_is_away_forgets_nothing(stage: Stage, target: 
 
 
 @pytest.mark.parametrize(
-    ("point", "calls", "asked"), [("pour.before_deliver", ["11", "12"], ["11"]), ("pour.after_deliver", ["11", "12"], ["11"])]
+    ("point", "calls", "asked"),
+    [("pour.before_deliver", ["11", "12"], ["11"]), ("pour.after_deliver", ["11", "12"], ["11"])],
 )
 def test_what_was_under_way_when_it_died_is_asked_for_and_not_sent_blindly(
     stage: Stage, target: Target, point: str, calls: list[str], asked: list[str]
@@ -184,7 +202,9 @@ def test_a_death_between_the_delivery_and_its_note_delivers_nothing_twice(stage:
     assert (target.calls, stage.fates(A), stage.fates(B)) == (["11", "21"], ["applied"], ["applied"])
 
 
-def test_one_that_ends_the_process_is_parked_after_two_deaths_and_the_innocents_get_out(stage: Stage, target: Target) -> None:
+def test_one_that_ends_the_process_is_parked_after_two_deaths_and_the_innocents_get_out(
+    stage: Stage, target: Target
+) -> None:
     sent(stage, A, B)
     target.meets = refusing(A, Crash("A kills"))
     for _ in range(3):

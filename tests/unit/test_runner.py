@@ -116,7 +116,7 @@ def test_what_would_break_the_promise_stands_still_with_an_alarm_until_a_person_
 
     command = threading.Thread(target=person)
     command.start()
-    movement.start = lambda: movement.calls.append("start") or commands.carry_out(stage.reader, 0) and None
+    movement.start = lambda: movement.calls.append("start") or (commands.carry_out(stage.reader, 0) and None)
     health = moved(movement)
     command.join()
     assert movement.calls == ["start", "step", "start", "step", "stop"]
@@ -168,7 +168,9 @@ def test_a_bug_ends_it_and_is_kept(stage: Stage) -> None:
 # -- a whole consumer ------------------------------------------------------------------------------------------------------
 def consuming(stage: Stage, limit: Limit = Limit()) -> Consuming:  # noqa: B008 — frozen
     consumer = Consumer(stage.service, stage.reader, stage.log, stage.own, limit)
-    return Consuming(consumer, Completeness([DECIDED], stage.reader, stage.own, Heads(stage.log, CONTRACT)), stage.reader)
+    return Consuming(
+        consumer, Completeness([DECIDED], stage.reader, stage.own, Heads(stage.log, CONTRACT)), stage.reader
+    )
 
 
 def ask(stage: Stage, name: str, **arguments: object) -> None:
@@ -178,7 +180,10 @@ def ask(stage: Stage, name: str, **arguments: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "arguments", "fates"),
-    [("skip", {"subject": A, "who": "wang", "why": "x"}, ["skipped", "applied"]), ("redrive", {"subject": A}, ["dead", "waiting"])],
+    [
+        ("skip", {"subject": A, "who": "wang", "why": "x"}, ["skipped", "applied"]),
+        ("redrive", {"subject": A}, ["dead", "waiting"]),
+    ],
 )
 def test_a_command_asked_while_nobody_ran_moves_its_stream_when_somebody_does(
     stage: Stage, name: str, arguments: dict[str, object], fates: list[str]

@@ -44,7 +44,11 @@ def pragma(store: SqliteStore, name: str) -> Any:
 
 
 def test_it_writes_ahead_and_waits_for_the_disk(store: SqliteStore) -> None:
-    assert (pragma(store, "journal_mode"), pragma(store, "synchronous"), pragma(store, "user_version")) == ("wal", 2, sqlite.FORMAT)
+    assert (pragma(store, "journal_mode"), pragma(store, "synchronous"), pragma(store, "user_version")) == (
+        "wal",
+        2,
+        sqlite.FORMAT,
+    )
 
 
 def test_what_was_committed_is_there_after_it_was_opened_again(tmp_path: Path) -> None:
@@ -206,7 +210,9 @@ class Ended(BaseException):
 
 
 @pytest.mark.parametrize("code", [sqlite3.SQLITE_IOERR, sqlite3.SQLITE_IOERR_FSYNC, sqlite3.SQLITE_CORRUPT])
-def test_any_other_error_of_a_commit_is_unknown_and_ends_the_process(store: SqliteStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+def test_any_other_error_of_a_commit_is_unknown_and_ends_the_process(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
     def ended(error: BaseException) -> NoReturn:
         raise Ended(str(error))
 
@@ -237,7 +243,9 @@ except BaseException as error:
 
 
 def test_a_real_write_error_at_the_commit_reports_no_failure_that_may_be_none(tmp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", DIES, tmp_path / "notes.db"], capture_output=True, text=True, check=False, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", DIES, tmp_path / "notes.db"], capture_output=True, text=True, check=False, timeout=60
+    )
     assert (done.returncode, done.stdout) == (os.EX_IOERR, "")
     assert "disk failed during a commit" in done.stderr
     store = SqliteStore(tmp_path / "notes.db", notes)
@@ -261,7 +269,13 @@ MOUNTS = "disk / ext4 rw 0 0\nserver:/x /mnt/far nfs4 rw 0 0\nmine /mnt/far/near
 
 @pytest.mark.parametrize(
     ("folder", "kind"),
-    [("/srv/city", None), ("/mnt/far/city", "nfs4"), ("/mnt/far/near by/city", None), ("/mnt/cloud", "fuse.sshfs"), ("/mnt/farther", None)],
+    [
+        ("/srv/city", None),
+        ("/mnt/far/city", "nfs4"),
+        ("/mnt/far/near by/city", None),
+        ("/mnt/cloud", "fuse.sshfs"),
+        ("/mnt/farther", None),
+    ],
 )
 def test_a_network_mount_is_refused(monkeypatch: pytest.MonkeyPatch, folder: str, kind: str | None) -> None:
     monkeypatch.setattr(Path, "read_text", lambda *_: MOUNTS)
