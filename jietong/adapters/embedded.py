@@ -101,16 +101,16 @@ class EmbeddedLog:
                 raise UsageError(
                     f"{folder}: process {self._lock.holder()} is running on this data; stop it first, or use another folder"
                 )
-        self._store = SqliteStore(folder / "log.db", log_tables, name="log", read_only=read_only)
         self._guard = threading.Lock()
         self._topics: dict[str, Topic] = {}
         self._readers: list[EmbeddedReader] = []
         try:
+            self._store = SqliteStore(folder / "log.db", log_tables, name="log", read_only=read_only)
             if not read_only:
                 self._create(topics)
             self.refresh()
         except BaseException:
-            self.close()
+            self._lock.release()
             raise
 
     # -- Broker --------------------------------------------------------------------------------------------------------
