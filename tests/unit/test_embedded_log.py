@@ -154,7 +154,6 @@ def test_the_number_of_partitions_is_part_of_its_order(opened: Open) -> None:
     opened(topics(numbers=2)).close()
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="a log whose file is refused keeps its lock")
 def test_a_log_of_a_newer_version_is_refused_and_its_folder_let_go(
     opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
