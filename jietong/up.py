@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib
 import signal
 import socket
+import sys
 import threading
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,6 +23,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
 from jietong import catalog, city
+from jietong import settings as settings_
 from jietong.around import logs, metrics
 from jietong.engine import Engine, Program, Running, now_millis
 from jietong.errors import UsageError
@@ -77,28 +81,57 @@ def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequenc
 
 def up(settings: Settings, say: Callable[[str], None]) -> int:
     """Run until SIGTERM or Ctrl-C; returns the exit code: 0, or 70 if a movement ended by a bug."""
-    logs.set_up()
-    stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda _number, _frame: stop.set())
+    told = _told_to_stop()
     engine, pack = open_engine(settings)
     try:
-        running = start(
-            settings, engine, pack, [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)]
-        )
-        say(f"ready: {pack.name.zh} at {running.address}")
-        watch = Watch(running.running)
-        while not stop.wait(1.0) and not running.running.failed.is_set():
-            watch.look()
-            for feed in engine.feeds():
-                running.running.add(feed)
-            engine.log.trim()
-        if bug := running.running.bug():
-            logs.log().error("movement ended by a bug", kind=type(bug).__name__, error=str(bug))
-        running.stop()
+        programs = [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)]
+        city = start(settings, engine, pack, programs)
+        say(f"ready: {pack.name.zh} at {city.address}")
+        bug = _run(city.running, told)
+        city.stop()
         return 70 if bug else 0
     finally:
         engine.close()
+
+
+def one(name: str) -> int:
+    """`python -m services.hookup`: one program alone, on the settings' folder. On the embedded engine no other may run there."""
+    told = _told_to_stop()
+    try:
+        engine, pack = open_engine(settings_.load())
+        running = Running(engine, wiring(name).programs(engine, pack)).start()
+        logs.log().info("ready", program=name)
+        bug = _run(running, told)
+        running.stop()
+        engine.close()
+    except UsageError as error:
+        sys.stderr.write(f"jietong: {error}\n")
+        return 2
+    return 70 if bug else 0
+
+
+def _told_to_stop() -> threading.Event:
+    logs.set_up()
+    told = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda _number, _frame: told.set())
+    return told
+
+
+def _run(running: Running, told: threading.Event) -> bool:
+    """Until told to stop, or until a movement ends by a bug: whether one did. Feeds that are imported meanwhile join in."""
+    watch = Watch(running)
+    while not told.wait(1.0) and not running.failed.is_set():
+        watch.look()
+        for feed in running.engine.feeds():
+            running.add(feed)
+        running.engine.log.trim()
+    if bug := running.bug():
+        at = traceback.extract_tb(bug.__traceback__)[-1]
+        logs.log().error(
+            "movement ended by a bug", kind=type(bug).__name__, at=f"{Path(at.filename).name}:{at.lineno} {at.name}"
+        )
+    return bug is not None
 
 
 class Watch:

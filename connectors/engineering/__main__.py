@@ -25,3 +25,9 @@ def build(engine: Engine, city: City) -> tuple[EngineeringPlatform, Program]:
 
 def programs(engine: Engine, city: City) -> list[Program]:
     return [build(engine, city)[1]]
+
+
+if __name__ == "__main__":
+    from jietong.up import one
+
+    raise SystemExit(one("connectors.engineering"))

@@ -16,3 +16,9 @@ def build(engine: Engine) -> tuple[Platform, Program]:
 
 def programs(engine: Engine, city: City) -> list[Program]:  # noqa: ARG001 — every program's `programs` has this shape
     return [build(engine)[1]]
+
+
+if __name__ == "__main__":
+    from jietong.up import one
+
+    raise SystemExit(one("connectors.realestate"))

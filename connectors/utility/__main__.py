@@ -31,3 +31,9 @@ def build_all(engine: Engine, city: City) -> Mapping[str, tuple[Platform, Progra
 
 def programs(engine: Engine, city: City) -> list[Program]:
     return [program for _, program in build_all(engine, city).values()]
+
+
+if __name__ == "__main__":
+    from jietong.up import one
+
+    raise SystemExit(one("connectors.utility"))

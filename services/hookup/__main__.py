@@ -16,3 +16,9 @@ def build(engine: Engine, city: City) -> Program:
 
 def programs(engine: Engine, city: City) -> list[Program]:
     return [build(engine, city)]
+
+
+if __name__ == "__main__":
+    from jietong.up import one
+
+    raise SystemExit(one("services.hookup"))

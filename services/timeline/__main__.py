@@ -29,3 +29,9 @@ def build(engine: Engine, city: City, host: str, login: Login | None) -> tuple[S
 
 def programs(engine: Engine, city: City) -> list[Program]:
     return [build(engine, city, "127.0.0.1", None)[1]]
+
+
+if __name__ == "__main__":
+    from jietong.up import one
+
+    raise SystemExit(one("services.timeline"))
