@@ -16,8 +16,9 @@ from jietong.platform import Reading
 from jietong.store import Row, Store, placeholders
 
 REQUESTED, PROGRESSED = "utility.connection.requested.v1", "utility.connection.progressed.v1"
-OVERLAP = 2_000
-"""Milliseconds read again: a step that committed late is seen."""
+OVERLAP, LONG_OVERLAP, LONG_EVERY = 1_000, 30_000, 10
+"""Milliseconds read again, so that a step that committed late is seen: a short overlap at each look, a long one at every
+tenth, which costs little and finds what a stalled disk kept back."""
 PAGE = 1000
 SELECT = f"SELECT {', '.join(PROGRESS)} FROM progress"
 NEXT = f"{SELECT} WHERE (stamp, n) > (:stamp, :n) ORDER BY stamp, n LIMIT :limit"
@@ -43,10 +44,12 @@ class OperatorSource:
     """Reads one operator's steps. See `jietong.platform.Source`. A position is the last change stamp seen."""
 
     def __init__(self, operator: str, store: Store) -> None:
-        self.operator, self.store = operator, store
+        self.operator, self.store, self._looks = operator, store, 0
 
     def read(self, after: str | None) -> Iterable[Reading]:
-        return self._from(0 if after is None else int(after) - OVERLAP)
+        overlap = OVERLAP if self._looks % LONG_EVERY else LONG_OVERLAP
+        self._looks += 1
+        return self._from(0 if after is None else int(after) - overlap)
 
     def again(self, rows: Sequence[str]) -> Iterable[Reading]:
         numbers, named = placeholders("n", [int(row.removeprefix("progress/")) for row in rows])
