@@ -36,7 +36,8 @@ from jietong.engine import Engine, Running
 
 RATE, PAIRS, FLOOD = 10.0, 150, 200
 """Events a second; decisions and permits timed; projects at once."""
-HOPS = 200
+HOPS = 100
+"""Before the city runs, and as many after: a disk has its moments."""
 QUIET = 300.0
 """Seconds the flooded city may take to come to rest."""
 PERMIT = "JM-0301"
@@ -129,11 +130,12 @@ def town(folder: Path) -> Generator[Town]:
 def measure(pairs: int = PAIRS, flood: int = FLOOD) -> list[Line]:
     """A project is decided, later its permit; both kinds take turns, so that together they come at `RATE`."""
     with tempfile.TemporaryDirectory() as name:
-        hops = bare_hops(Path(name, "hop"))
+        hops = bare_hops(Path(name, "before"))
         with town(Path(name, "paced")) as here:
             decided, permitted = paced(here, pairs)
         with town(Path(name, "flooded")) as there:
             rate = flooded(there, flood)
+        hops += bare_hops(Path(name, "after"))
     (hop50, hop99), (lead50, lead99) = _shares(hops), _shares(decided)
     return [
         Line("one bare hop of the log, p50", [hop50], "ms"),

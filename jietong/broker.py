@@ -100,7 +100,7 @@ class Broker(Protocol):
     def reader(self, group: str, topics: Sequence[str]) -> Reader: ...
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def partition_of(key: bytes, partitions: int) -> int:
     """Kafka's own default for a keyed record, so that every tool finds it where it looks."""
     return (murmur2(key) & 0x7FFFFFFF) % partitions

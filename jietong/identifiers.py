@@ -325,7 +325,7 @@ def subject(text: str) -> SubjectKind:
     raise InvalidIdentifierError("subject", "it has the form of no project, local, unit or credit code and no source")
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=8_192)
 def kind_of(text: str) -> SubjectKind | None:
     """As `subject`, for a text that may be none; remembered, since the same subjects come again and again."""
     try:
