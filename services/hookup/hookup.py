@@ -81,7 +81,7 @@ class Hookup:
     def __init__(self, city: City) -> None:
         self.city = city
         self._fields = cache(city.fields)
-        self._serving = cache(self._operators)
+        self._serving = lru_cache(maxsize=10_000)(self._operators)
 
     def _operators(self, utility: str, regions: Sequence[str], on: date) -> list[str]:
         return [operator.id for operator in self.city.serving(utility, regions, on)]
