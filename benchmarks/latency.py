@@ -33,6 +33,7 @@ from jietong.broker import Message
 from jietong.catalog import HEADS
 from jietong.city import City, load
 from jietong.engine import Engine, Running
+from simulation import rest
 
 RATE, PAIRS, FLOOD = 10.0, 150, 200
 """Events a second; decisions and permits timed; projects at once."""
@@ -51,6 +52,7 @@ class Town:
     city: City
     invest: Investment
     build: EngineeringPlatform
+    running: Running
     decided: dict[str, int] = field(default_factory=dict[str, int])
     permitted: dict[str, int] = field(default_factory=dict[str, int])
 
@@ -119,7 +121,7 @@ def town(folder: Path) -> Generator[Town]:
     more = [program for wiring in (realestate, utility, hookup, timeline) for program in wiring.programs(engine, city)]
     running = Running(engine, [investing, building, *more]).start()
     try:
-        yield Town(engine, city, invest, build)
+        yield Town(engine, city, invest, build, running)
         if bug := running.bug():
             raise bug
     finally:
@@ -157,7 +159,7 @@ def paced(here: Town, pairs: int) -> tuple[list[float], list[float]]:
     undecided, permits = codes[:pairs], codes[pairs:]
     for code in permits:
         here.apply(code)
-    time.sleep(2.0)  # until what was prepared has been read
+    rest.until(lambda: rest.at_rest(here.running), here.running)  # what was prepared has been read
     turns: list[Callable[[], None]] = []
     for one, other in zip(undecided, permits, strict=True):
         turns += [lambda code=one: here.decide(code), lambda code=other: here.permit(code)]

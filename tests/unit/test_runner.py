@@ -109,7 +109,8 @@ def test_what_would_break_the_promise_stands_still_with_an_alarm_until_a_person_
     seen: list[list[str]] = []
 
     def person() -> None:
-        while not stage.alarms():
+        end = time.monotonic() + 30
+        while not stage.alarms() and time.monotonic() < end:  # looks, with a deadline
             time.sleep(0.005)
         with stage.reader.transaction() as tx:
             commands.ask(tx, "1", "confirm", {}, 0)
