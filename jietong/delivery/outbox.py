@@ -16,7 +16,7 @@ from jietong.contract import OPERATOR, Contract, to_millis
 from jietong.errors import InvalidEventError
 from jietong.event import Draft, Envelope, Event, Key, Stream, derived_id, follow_up_id
 from jietong.identifiers import kind_of
-from jietong.store import Bell, Row, Store, Transaction
+from jietong.store import Bell, Row, Transaction
 
 COLUMNS = "source, type, aggregateid, sequence, id, fingerprint, payload, time, recorded, cause, supersedes, operator, traceparent"
 INSERT = f"""INSERT INTO outbox ({COLUMNS}, aggregatetype, sent)
@@ -167,11 +167,6 @@ def envelope_of(row: Row) -> Envelope:
         cause=UUID(cause) if cause else None, supersedes=UUID(supersedes) if supersedes else None, operator=operator,
         traceparent=traceparent,
     )  # fmt: skip
-
-
-def of(store: Store, source: str, contract: Contract, clock: Callable[[], int]) -> Outbox:
-    """The outbox of a store."""
-    return Outbox(source, contract, clock, store.bell)
 
 
 def _counted(tx: Transaction, stream: Stream, more: int) -> int:
