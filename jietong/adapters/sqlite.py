@@ -90,6 +90,27 @@ class SqliteTransaction:
             self.bells.append(ring)
 
 
+class Connection:
+    """One thread's. Closing one while its thread was inside SQLite ended the process with a segmentation fault, so
+    whoever closes it waits."""
+
+    __slots__ = ("_db", "_used")
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db, self._used = db, threading.RLock()
+
+    def __enter__(self) -> sqlite3.Connection:
+        self._used.acquire()
+        return self._db
+
+    def __exit__(self, *_: object) -> None:
+        self._used.release()
+
+    def close(self) -> None:
+        with self._used:
+            self._db.close()
+
+
 class SqliteStore:
     """See `jietong.store.Store`. `limit_pages` caps the file's size, as a full disk would."""
 
@@ -101,14 +122,13 @@ class SqliteStore:
         self._read_only = read_only
         self._lock = threading.Lock()
         self._local = threading.local()
-        self._opened: list[sqlite3.Connection] = []
+        self._opened: list[Connection] = []
         with self.snapshot() if read_only else self.transaction() as tx:
             self._prepare(tx, tables)
 
     @contextmanager
     def transaction(self) -> Generator[SqliteTransaction]:
-        with self._lock:
-            db = self._connection()
+        with self._lock, self._connection() as db:
             tx = SqliteTransaction(db)
             tx.execute("BEGIN IMMEDIATE")
             try:
@@ -124,21 +144,22 @@ class SqliteStore:
 
     @contextmanager
     def snapshot(self) -> Generator[SqliteTransaction]:
-        db = self._connection()
-        tx = SqliteTransaction(db)
-        tx.execute("BEGIN")
-        try:
-            yield tx
-        finally:
-            with suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
+        with self._connection() as db:
+            tx = SqliteTransaction(db)
+            tx.execute("BEGIN")
+            try:
+                yield tx
+            finally:
+                with suppress(sqlite3.Error):
+                    db.execute("ROLLBACK")
 
     def backup(self, target: Path) -> None:
         """A consistent copy, taken while others write. The target appears whole or not at all."""
         part = target.with_name(target.name + ".part")
         copy = sqlite3.connect(part)
         try:
-            self._connection().backup(copy)
+            with self._connection() as db:
+                db.backup(copy)
         finally:
             copy.close()
         part.replace(target)
@@ -147,22 +168,21 @@ class SqliteStore:
         """Keep the write-ahead log under its limit: overlapping readers starve the checkpoints SQLite makes by itself."""
         wal = self.path.with_name(self.path.name + "-wal")
         if wal.exists() and wal.stat().st_size > WAL_LIMIT:
-            with self._lock:
-                self._connection().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            with self._lock, self._connection() as db:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def close(self) -> None:
-        for db in self._opened:
-            with suppress(sqlite3.ProgrammingError):
-                db.close()
-        self._opened.clear()
-        self._local = threading.local()
+        """Waits for whoever is reading or writing."""
+        opened, self._opened, self._local = self._opened, [], threading.local()
+        for connection in opened:
+            connection.close()
 
-    def _connection(self) -> sqlite3.Connection:
-        db: sqlite3.Connection | None = getattr(self._local, "db", None)
-        if db is None:
-            db = self._local.db = self._connect()
-            self._opened.append(db)
-        return db
+    def _connection(self) -> Connection:
+        found: Connection | None = getattr(self._local, "connection", None)
+        if found is None:
+            found = self._local.connection = Connection(self._connect())
+            self._opened.append(found)
+        return found
 
     def _connect(self) -> sqlite3.Connection:
         try:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -189,8 +190,9 @@ class Failing:
 
 
 def failing(store: SqliteStore, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    db = store._connection()
-    monkeypatch.setattr(store, "_connection", lambda: Failing(db, code))
+    with store._connection() as db:
+        broken = Failing(db, code)
+    monkeypatch.setattr(store, "_connection", lambda: nullcontext(broken))
 
 
 def test_a_disk_that_is_full_at_the_commit_is_waited_for(store: SqliteStore, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -221,6 +223,28 @@ def test_any_other_error_of_a_commit_is_unknown_and_ends_the_process(
         failing(store, patch, code)
         with pytest.raises(Ended), store.transaction() as tx:
             tx.execute(INSERT, {"n": 1, "text": "a"})
+
+
+def test_closing_waits_for_who_is_reading(store: SqliteStore) -> None:
+    """A connection closed under its thread ended the process with a segmentation fault."""
+    put(store, 1)
+    reading, go_on, read = threading.Event(), threading.Event(), list[int]()
+
+    def look() -> None:
+        with store.snapshot() as tx:
+            reading.set()
+            assert go_on.wait(20)
+            read.append(len(tx.execute("SELECT n FROM note").all()))
+
+    reader, closer = threading.Thread(target=look), threading.Thread(target=store.close)
+    reader.start()
+    assert reading.wait(20)
+    closer.start()
+    closer.join(0.1)  # its chance to close too early
+    go_on.set()
+    reader.join(20)
+    closer.join(20)
+    assert read == [1]
 
 
 DIES = """
