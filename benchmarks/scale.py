@@ -53,6 +53,9 @@ class Idle:
     def subjects(self, tx: Transaction) -> Sequence[str]:  # noqa: ARG002
         return ()
 
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
 
 @dataclass(slots=True)
 class Side:

@@ -460,7 +460,7 @@ def merged(facts: str | None, supports: list[tuple[Any, ...]]) -> dict[str, Any]
     for support in supports:
         if support[10]:
             for name, value in json.loads(support[10]).items():
-                if known[name] is None:
+                if known.get(name) is None:
                     known[name] = value
     return known
 

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sqlalchemy import MetaData
@@ -53,6 +54,10 @@ class Engine:
         self.keys = FileKeys(self.folder / "keys")
         self.log = EmbeddedLog(self.folder, self.catalog.topics, cap=self.log_cap)
         self._locks: list[Lock] = []
+
+    def now(self) -> datetime:
+        """The clock's moment."""
+        return datetime.fromtimestamp(self.clock() / 1000, UTC)
 
     def urn(self, name: str) -> str:
         return f"urn:jietong:{self.city}:{name}"

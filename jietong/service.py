@@ -39,3 +39,8 @@ class Service(Protocol):
     def subjects(self, tx: Transaction) -> Iterable[str]:
         """What to reconcile."""
         ...
+
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
+        """Some of the subjects that something is due for by the hour alone (ms since 1970 UTC): what is found here goes
+        through `due`, without a cause, and must not be found again then."""
+        ...

@@ -36,6 +36,7 @@ PROGRAMS = (
     "connectors.realestate",
     "connectors.utility",
     "services.hookup",
+    "services.transfer",
 )
 PAGE = "services.timeline"
 LOOP_STUCK = 30.0

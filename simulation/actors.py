@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from connectors.realestate.platform import Presale, Unit
 from connectors.utility.platform import Case, Platform
 from connectors.utility.platform import Plan as Supply
 from jietong.city import City
-from jietong.engine import Engine
+from jietong.engine import Engine, now_millis
 from jietong.errors import UsageError
 from jietong.identifiers import ProjectCode
 from services.hookup.door import Door
@@ -58,8 +58,8 @@ class History:
     """The workload's own record, one line a state: `begin` with where its row will stand and what must follow from it, then
     `ok` with its commit's time and result, or `failed`. A second run of the same seed goes on behind it."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, clock: Callable[[], int] = now_millis) -> None:
+        self.path, self.clock = path, clock
         self.states: dict[str, dict[str, Any]] = {}
         if path.exists():
             whole = path.read_bytes()
@@ -72,7 +72,7 @@ class History:
         self._lock = threading.Lock()
 
     def note(self, op: str, at: str, **more: Any) -> None:
-        entry = {"op": op, "at": at, "ms": time.time_ns() // 1_000_000, **more}
+        entry = {"op": op, "at": at, "ms": self.clock(), **more}
         with self._lock:
             self.states.setdefault(op, {}).update(entry)
             self._write(entry)
@@ -124,10 +124,10 @@ class Officers:
         for op in rest:
             if stopping.wait(max(0.0, begun + op.at - time.monotonic())):
                 return
-            self._carry_out(op)
+            self.carry_out(op)
             self.done += 1
 
-    def _carry_out(self, op: Operation) -> None:
+    def carry_out(self, op: Operation) -> None:
         unknown = self.history.at(op.key) == "begin"
         self.history.note(
             op.key, "begin", verb=op.verb, project=op.project, item=self._instance(op), **self._follows(op)
@@ -201,34 +201,38 @@ class Officers:
 
     # -- verbs -----------------------------------------------------------------------------------------------------------
     def _register(self, op: Operation) -> str:
-        return self.investment.register(Application(**op.arguments), now=now(), command=op.key)
+        return self.investment.register(Application(**op.arguments), now=self.engine.now(), command=op.key)
 
     def _decide(self, op: Operation) -> None:
         self.investment.decide(
-            self.codes[op.project], op.arguments["form"], op.arguments["document"], now=now(), command=op.key
+            self.codes[op.project],
+            op.arguments["form"],
+            op.arguments["document"],
+            now=self.engine.now(),
+            command=op.key,
         )
 
     def _change(self, op: Operation) -> None:
-        self.investment.change(self.codes[op.project], op.arguments, now=now(), command=op.key)
+        self.investment.change(self.codes[op.project], op.arguments, now=self.engine.now(), command=op.key)
 
     def _cancel(self, op: Operation) -> None:
-        self.investment.cancel(self.codes[op.project], now=now(), command=op.key)
+        self.investment.cancel(self.codes[op.project], now=self.engine.now(), command=op.key)
 
     def _work(self, op: Operation) -> None:
         self.engineering.register(Work(
             project=self.codes[op.project], code=self._code(op), name=f"{op.project + 1} 号项目 {op.arguments['work'] + 1} 期",
             developer=self.companies[op.project][0], developer_name=self.companies[op.project][1], site_regions=[self.plan.regions[op.project]],
             address=f"{op.project + 1} 号地块", previous=None,
-        ), now())  # fmt: skip
+        ), self.engine.now())  # fmt: skip
 
     def _open(self, op: Operation) -> None:
         a = op.arguments
         self.engineering.open_item(
-            self._code(op), a["item"], str(self._instance(op)), now(), basis=a["basis"], parallel="BL-1"
+            self._code(op), a["item"], str(self._instance(op)), self.engine.now(), basis=a["basis"], parallel="BL-1"
         )
 
     def _progress(self, op: Operation) -> None:
-        self.engineering.progress(self._code(op), str(self._instance(op)), op.arguments["status"], now())
+        self.engineering.progress(self._code(op), str(self._instance(op)), op.arguments["status"], self.engine.now())
 
     def _issue(self, op: Operation) -> None:
         a = op.arguments
@@ -242,7 +246,7 @@ class Officers:
             str(self._instance(op)),
             a["number"],
             self.engineering.items[a["item"]].name,
-            now(),
+            self.engine.now(),
             licence=licence,
         )
 
@@ -250,7 +254,7 @@ class Officers:
         uscc, name = self.companies[op.project]
         self.registry.issue(Presale(project_code=ProjectCode(self.codes[op.project]), holder_uscc=uscc, holder_name=name, scope="1 栋",
                                     units=op.arguments["units"], authority_region=self.plan.regions[op.project]),
-                                    now=now(), command=op.key)  # fmt: skip
+                                    now=self.engine.now(), command=op.key)  # fmt: skip
 
     def _first(self, op: Operation) -> None:
         units = [Unit(n + 1, "住宅", Decimal("89.50")) for n in range(op.arguments["units"])]
@@ -259,7 +263,7 @@ class Officers:
             self.plan.regions[op.project],
             op.arguments["work"] + 1,
             units,
-            now=now(),
+            now=self.engine.now(),
             command=op.key,
         )
 
@@ -284,50 +288,69 @@ ROUTES: Mapping[str, tuple[str, ...]] = {
     "accepted": ("contact", "accept"),
     "planned": ("contact", "accept", "reply"),
     "connected": ("contact", "accept", "reply", "contract", "start_works", "finish_works", "inspect", "connect"),
+    "small": ("contact", "accept", "connect"),
     "declined": ("contact", "decline"),
     "refused": ("contact", "refuse"),
     "not needed": ("contact", "not_needed"),
 }
-AFTER = {
-    "LEAD": 0,
-    "CONTACTED": 1,
-    "ACCEPTED": 2,
-    "PLAN_REPLIED": 3,
-    "CONTRACTED": 4,
-    "WORKS_STARTED": 5,
-    "WORKS_FINISHED": 6,
-    "INSPECTED": 7,
+LIKELY = (35, 18, 13, 15, 4, 5, 4, 6)
+OF_LINES: Mapping[str, tuple[str, ...]] = {
+    "PROTECT": ("protect", "finish_works"),
+    "RELOCATE": ("contact", "accept", "reply", "start_works", "finish_works"),
+    "CLOSE": ("contact", "accept", "finish_works"),
 }
+LED_TO = {
+    "CONTACTED": "contact",
+    "ACCEPTED": "accept",
+    "PLAN_REPLIED": "reply",
+    "CONTRACTED": "contract",
+    "WORKS_STARTED": "start_works",
+    "WORKS_FINISHED": "finish_works",
+    "INSPECTED": "inspect",
+}
+WORKED_ON = ("LEAD", *LED_TO, "REQUESTED", "DEMAND_CONFIRMED")
+ANSWERS, ANSWERED = ("NONE", "PROTECT", "MOVE"), (60, 30, 10)
+ROADS = ("新昌路", "建设路", "江海大道", "滨江大道", "工业大道", "育才街")
+
+
+def next_verb(seed: int, case: Case) -> str | None:
+    """What an operator's people do next with a case, by the seed and the case alone; None: no more."""
+    dice = random.Random(f"{seed}/{case.case_id}")
+    route = OF_LINES.get(case.business_kind) or ROUTES[dice.choices(list(ROUTES), LIKELY)[0]]
+    led = "protect" if case.business_kind == "PROTECT" and case.done == "PLAN_REPLIED" else LED_TO.get(case.done)
+    at = 0 if led is None else route.index(led) + 1 if led in route else len(route)
+    return route[at] if at < len(route) and (led or case.done == "LEAD") else None
 
 
 class People:
     """The operators' people and the companies. What becomes of a case is decided by the seed and the case's id alone."""
 
-    def __init__(self, seed: int, operators: Mapping[str, Platform], door: Door, stopping: threading.Event) -> None:
-        self.seed, self.operators, self.door, self.stopping = seed, operators, door, stopping
+    def __init__(
+        self, seed: int, operators: Mapping[str, Platform], door: Door, stopping: threading.Event,
+        clock: Callable[[], datetime] = now,
+    ) -> None:  # fmt: skip
+        self.seed, self.operators, self.door, self.stopping, self.now = seed, operators, door, stopping, clock
         self._asked: set[str] = set()
 
     def work(self, pause: float = 0.3) -> None:
         """Until told to stop: each operator's people look at their cases and do the next step of some."""
         while not self.stopping.wait(pause):
             for platform in self.operators.values():
-                for case in platform.cases(*AFTER, "REQUESTED", "DEMAND_CONFIRMED"):
-                    with suppress(UsageError):  # its request was withdrawn while they looked
-                        self._step(platform, case)
+                for case in platform.cases(*WORKED_ON):
+                    self.step(platform, case)
 
-    def _step(self, platform: Platform, case: Case) -> None:
-        dice = random.Random(f"{self.seed}/{case.case_id}")
-        route = ROUTES[dice.choices(list(ROUTES), (35, 20, 15, 15, 5, 4, 6))[0]]
-        at = AFTER.get(case.done)
-        if at is None or at >= len(route):
-            return
-        getattr(self, f"_{route[at]}", self._plain(route[at]))(platform, case)
+    def step(self, platform: Platform, case: Case) -> None:
+        """The next step of a case, if the operator's system lets them take it."""
+        verb = next_verb(self.seed, case)
+        if verb:
+            with suppress(UsageError):  # its request was withdrawn while they looked, or a permit is not there yet
+                getattr(self, f"_{verb}", self._plain(verb))(platform, case)
 
     def _plain(self, verb: str) -> Callable[[Platform, Case], None]:
-        return lambda platform, case: getattr(platform, verb)(case.case_id, now=now())
+        return lambda platform, case: getattr(platform, verb)(case.case_id, now=self.now())
 
     def _contact(self, platform: Platform, case: Case) -> None:
-        platform.contact(case.case_id, now=now())
+        platform.contact(case.case_id, now=self.now())
         if case.business_kind == "PERMANENT" and case.subject not in self._asked:
             self._asked.add(case.subject)
             self._confirm(case.subject)
@@ -337,20 +360,36 @@ class People:
         if dice.random() < 0.7:
             demand = {"water_m3_per_day": Decimal(dice.randrange(5, 900)), "power_kva_permanent": Decimal(dice.randrange(50, 4000)),
                       "gas_m3_per_hour": Decimal(dice.randrange(1, 300)), "telecom_cores": dice.randrange(4, 96)}  # fmt: skip
-            self.door.confirm(subject, demand, key=f"demand/{subject}", now=now())
+            self.door.confirm(subject, demand, key=f"demand/{subject}", now=self.now())
 
     def _reply(self, platform: Platform, case: Case) -> None:
-        platform.reply(
-            case.case_id,
-            Supply(works_external=case.business_kind == "PERMANENT", length_m=Decimal("120.00"), days=10),
-            now=now(),
+        platform.reply(case.case_id, self._plan(case), now=self.now())
+
+    def _plan(self, case: Case) -> Supply:
+        """Large supplies dig up a street a few weeks on; some plan a dearer supply than was promised."""
+        dice = random.Random(f"{self.seed}/plan/{case.case_id}")
+        external = case.business_kind in ("PERMANENT", "RELOCATE")
+        start = self.now().date() + timedelta(days=dice.randrange(20, 60))
+        kinds = (
+            "ROAD_EXCAVATION",
+            *(("TRAFFIC",) if dice.random() < 0.4 else ()),
+            *(("GREEN_SPACE",) if dice.random() < 0.2 else ()),
         )
+        return Supply(
+            works_external=external, length_m=Decimal(dice.randrange(20, 400)), days=10, fee=Decimal(dice.choice((0, 0, 0, 4800))),
+            road=dice.choice(ROADS) if external else None, works_kinds=kinds if external else (), planned_start=start if external else None,
+            planned_finish=start + timedelta(days=dice.randrange(5, 30)) if external else None,
+        )  # fmt: skip
+
+    def _protect(self, platform: Platform, case: Case) -> None:
+        dice = random.Random(f"{self.seed}/protect/{case.case_id}")
+        platform.protect(case.case_id, dice.choices(ANSWERS, ANSWERED)[0], now=self.now())
 
     def _connect(self, platform: Platform, case: Case) -> None:
-        platform.connect(case.case_id, f"户{crc32(case.case_id.encode()) % 10**8:08}", now=now())
+        platform.connect(case.case_id, f"户{crc32(case.case_id.encode()) % 10**8:08}", now=self.now())
 
     def _decline(self, platform: Platform, case: Case) -> None:
-        platform.decline(case.case_id, "已有供应", now=now())
+        platform.decline(case.case_id, "已有供应", now=self.now())
 
     def _refuse(self, platform: Platform, case: Case) -> None:
-        platform.refuse(case.case_id, "超出供应能力", now=now())
+        platform.refuse(case.case_id, "超出供应能力", now=self.now())

@@ -59,7 +59,7 @@ def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
     """A city's plan. The last tenth of the time is left for what is under way."""
     dice = random.Random(seed)
     regions = [
-        dice.choice(sorted({area.division for o in city.operators.values() for area in o.areas}))
+        dice.choice(sorted({area.division for o in city.operators.values() for area in o.areas if area.division}))
         for _ in range(projects)
     ]
     operations: list[Operation] = []

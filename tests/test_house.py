@@ -30,6 +30,9 @@ ONE_LIBRARY_ONE_FILE = {
     "structlog": {"jietong/around/logs.py"},
     "avro": {"jietong/compatibility/versions.py"},
     "fcntl": {"jietong/adapters/embedded.py"},
+    "shapely": {"jietong/geometry.py"},
+    "openpyxl": {"jietong/feed/workbook.py"},
+    "chinese_calendar": {"jietong/workdays.py"},
 }
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "manager", "misc"}
 

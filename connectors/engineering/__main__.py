@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from connectors.engineering.connector import EngineeringSource
 from connectors.engineering.platform import EngineeringPlatform
 from connectors.engineering.tables import exchange
@@ -14,10 +12,10 @@ from jietong.engine import Engine, Program
 def build(engine: Engine, city: City) -> tuple[EngineeringPlatform, Program]:
     tables = engine.platform("engineering", exchange)
     platform = EngineeringPlatform(tables, city.code, city.item_catalogue)
-    platform.define(datetime.now(UTC))
+    platform.define(engine.now())
     store = engine.store("engineering")
     outbox = engine.outbox(store)
-    source = EngineeringSource(tables, city.item_catalogue, lambda: datetime.now(UTC))
+    source = EngineeringSource(tables, city.item_catalogue, engine.now)
     return platform, Program(
         "connectors.engineering", [engine.draw(source, store, outbox), engine.relay(store, outbox)]
     )

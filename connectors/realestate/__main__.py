@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from connectors.realestate.platform import Platform
 from connectors.realestate.tables import realestate
+from connectors.realestate.window import TRANSFER_ANSWERED, TRANSFER_REQUESTED, ResultSink, Window
 from jietong.city import City
 from jietong.engine import Engine, Program
 
@@ -11,7 +12,16 @@ from jietong.engine import Engine, Program
 def build(engine: Engine) -> tuple[Platform, Program]:
     store = engine.store("realestate", realestate)
     outbox = engine.outbox(store)
-    return Platform(store, outbox), Program("connectors.realestate", [engine.relay(store, outbox)])
+    back = engine.pour(
+        store.name, (TRANSFER_REQUESTED, TRANSFER_ANSWERED), lambda _: True, ResultSink(window(engine)), store, outbox
+    )
+    return Platform(store, outbox), Program("connectors.realestate", [back, engine.relay(store, outbox)])
+
+
+def window(engine: Engine) -> Window:
+    """The window where transfers come in, on the same database."""
+    store = engine.store("realestate", realestate)
+    return Window(store, engine.outbox(store), engine.keys)
 
 
 def programs(engine: Engine, city: City) -> list[Program]:  # noqa: ARG001 — every program's `programs` has this shape

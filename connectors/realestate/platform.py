@@ -73,11 +73,11 @@ class Platform:
     def issue(self, asked: Presale, *, now: datetime, command: str | None = None) -> str:
         """Grant a pre-sale licence; its number."""
         with self.store.transaction() as tx:
-            if done := _done(tx, command):
-                return done
+            if found := done(tx, command):
+                return found
             day = now.astimezone(CITY_TIME).date()
             row: dict[str, Any] = {
-                "licence": _next_number(tx, f"江房预许字（{day.year}）第", "号"), "project_code": asked.project_code,
+                "licence": next_number(tx, f"江房预许字（{day.year}）第", "号"), "project_code": asked.project_code,
                 "status": "ISSUED", "holder_uscc": asked.holder_uscc, "holder_name": asked.holder_name,
                 "scope": asked.scope, "units": asked.units, "issued_on": day.isoformat(),
                 "valid_until": asked.valid_until and asked.valid_until.isoformat(),
@@ -98,7 +98,7 @@ class Platform:
     ) -> None:
         """Extend (with the new `valid_until`), suspend or resume a licence, or end it."""
         with self.store.transaction() as tx:
-            if _done(tx, command):
+            if done(tx, command):
                 return
             row = _licence(tx, licence)
             if row["status"] not in FOLLOWS.get(status, IN_FORCE):
@@ -122,11 +122,11 @@ class Platform:
     ) -> list[UnitCode]:
         """Enter a finished building's units in the register (登簿), under one registration number; their codes."""
         with self.store.transaction() as tx:
-            if done := _done(tx, command):
-                return _registered(tx, done)
+            if found := done(tx, command):
+                return _registered(tx, found)
             parcel, day = _parcel(tx, project, county), now.astimezone(CITY_TIME).date()
-            registration = _next_number(tx, f"{day:%Y%m%d}-", "")
-            _handled(tx, registration, "REGISTERED", now, command)
+            registration = next_number(tx, f"{day:%Y%m%d}-", "")
+            handled(tx, registration, "REGISTERED", now, command)
             entries: dict[UnitCode, Unit] = {}
             for unit in sorted(units, key=lambda unit: unit.number):
                 code = UnitCode.make(county=county, parcel=parcel, building=building, unit=unit.number)
@@ -136,7 +136,7 @@ class Platform:
         return list(entries)
 
     def _changed(self, tx: Transaction, row: dict[str, Any], now: datetime, command: str | None) -> None:
-        _handled(tx, row["licence"], row["status"], now, command)
+        handled(tx, row["licence"], row["status"], now, command)
         data = {
             "licence": row["licence"], "licence_id": None, "licence_kind": PRESALE, "status": row["status"],
             "supersedes_licence_id": None, "holder_uscc": row["holder_uscc"], "holder_name": row["holder_name"],
@@ -157,7 +157,7 @@ def _enter(tx: Transaction, code: UnitCode, unit: Unit, project: str, registrati
     if tx.execute("SELECT 1 FROM unit WHERE code = :code", {"code": code}).one():
         raise UsageError(f"unit {code}: is in the register already")
     tx.execute(INSERT_UNIT, {"code": code, "project": project, "registration": registration, "usage": unit.usage,
-                             "area": str(unit.area), "at": _millis(now)})  # fmt: skip
+                             "area": str(unit.area), "at": millis(now)})  # fmt: skip
 
 
 def _first(code: UnitCode, unit: Unit, project: str, county: str, registration: str, now: datetime) -> Draft:
@@ -174,7 +174,7 @@ def _where(region: str) -> dict[str, Any]:
             "historical": False}  # fmt: skip
 
 
-def _done(tx: Transaction, command: str | None) -> str | None:
+def done(tx: Transaction, command: str | None) -> str | None:
     """The licence or registration that this command was carried out on, if it was."""
     if command is None:
         return None
@@ -182,12 +182,12 @@ def _done(tx: Transaction, command: str | None) -> str | None:
     return row[0] if row else None
 
 
-def _handled(tx: Transaction, about: str, status: str, now: datetime, command: str | None) -> None:
+def handled(tx: Transaction, about: str, status: str, now: datetime, command: str | None) -> None:
     tx.execute("INSERT INTO handling (about, status, at, command) VALUES (:about, :status, :at, :command)",
-               {"about": about, "status": status, "at": _millis(now), "command": command})  # fmt: skip
+               {"about": about, "status": status, "at": millis(now), "command": command})  # fmt: skip
 
 
-def _next_number(tx: Transaction, before: str, after: str) -> str:
+def next_number(tx: Transaction, before: str, after: str) -> str:
     """Numbers run within what stands before them: the year of licences, the day of registrations."""
     sql = "SELECT count(DISTINCT about) FROM handling WHERE about LIKE :before"
     (taken,) = tx.execute(sql, {"before": f"{before}%"}).all()[0]
@@ -217,5 +217,5 @@ def _registered(tx: Transaction, registration: str) -> list[UnitCode]:
     return [UnitCode(row[0]) for row in rows]
 
 
-def _millis(moment: datetime) -> int:
+def millis(moment: datetime) -> int:
     return round(moment.timestamp() * 1000)

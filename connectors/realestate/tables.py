@@ -55,3 +55,63 @@ Table(
     Column("command", Text, unique=True),
     sqlite_autoincrement=True,
 )  # fmt: skip
+
+# -- transfers, splits and merges ----------------------------------------------------------------------------------------
+# 权利人: who owns a unit now, by name where the registry said so; sealed, JSON.
+Table(
+    "owner", realestate,
+    Column("unit", Text, primary_key=True),
+    Column("name", Text),
+    Column("registration", Text, nullable=False),
+)  # fmt: skip
+
+# A unit that was divided or merged away.
+Table("ended", realestate, Column("unit", Text, primary_key=True), Column("registration", Text, nullable=False))
+
+# 受理: one row an application.
+Table(
+    "application", realestate,
+    Column("registration", Text, primary_key=True),  # 受理号
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False, index=True),  # ACCEPTED, REGISTERED, WITHDRAWN
+    Column("basis", Text),
+    Column("party", Text, nullable=False),  # the new owner, JSON; personal fields sealed
+    Column("accepted_at", BigInteger, nullable=False),
+)  # fmt: skip
+
+# One row a unit that an application is about.
+Table(
+    "concerned", realestate,
+    Column("registration", Text, primary_key=True),
+    Column("unit", Text, primary_key=True),
+    Column("role", Text, nullable=False),  # OF a transfer; BEFORE and AFTER a split or merge
+    Column("usage", Text, nullable=False),
+    Column("area", Text, nullable=False),
+    Column("accounts", Text, nullable=False),  # the applicant's choices, JSON
+)  # fmt: skip
+
+RESULT = (
+    "transfer", "registration", "unit", "operator", "utility", "step", "choice", "round", "status", "answered_round", "sequence",
+    "account", "new_account", "arrears", "arrears_stay", "reason",
+)  # fmt: skip
+
+# What came back of each account: what was asked of its operator, and its last word.
+Table(
+    "result", realestate,
+    Column("transfer", Text, primary_key=True),
+    Column("registration", Text, nullable=False, index=True),
+    Column("unit", Text, nullable=False),
+    Column("operator", Text, nullable=False),
+    Column("utility", Text),  # null: only its answer is here yet
+    Column("step", Text),
+    Column("choice", Text),
+    Column("round", Integer, nullable=False),
+    Column("status", Text),
+    Column("answered_round", Integer, nullable=False),
+    Column("sequence", BigInteger, nullable=False),  # of the answer
+    Column("account", Text),
+    Column("new_account", Text),
+    Column("arrears", Text),
+    Column("arrears_stay", Integer),
+    Column("reason", Text),
+)  # fmt: skip

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
+from connectors.utility.accounts import AccountBook
 from connectors.utility.connector import REQUESTED, OperatorSink, OperatorSource
+from connectors.utility.handover import TRANSFER_REQUESTED, BothSinks, BothSources, TransferSink, TransferSource
 from connectors.utility.platform import Platform
 from connectors.utility.tables import utility
 from jietong.city import City
@@ -17,10 +18,15 @@ def build(engine: Engine, operator: str) -> tuple[Platform, Program]:
     platform = Platform(tables, engine.stopping.wait)
     store = engine.store(f"utility:{operator}")
     outbox = engine.outbox(store)
-    sink = OperatorSink(operator, platform, lambda: datetime.now(UTC))
+    sink = BothSinks(
+        OperatorSink(operator, platform, engine.now),
+        TransferSink(operator, AccountBook(tables), engine.now),
+    )
+    source = BothSources(OperatorSource(operator, tables), TransferSource(operator, tables))
+    types = (REQUESTED, TRANSFER_REQUESTED)
     return platform, Program(f"connectors.utility {operator}", [
-        engine.pour(store.name, (REQUESTED,), lambda envelope: envelope.operator == operator, sink, store, outbox),
-        engine.draw(OperatorSource(operator, tables), store, outbox),
+        engine.pour(store.name, types, lambda envelope: envelope.operator == operator, sink, store, outbox),
+        engine.draw(source, store, outbox),
         engine.relay(store, outbox),
     ])  # fmt: skip
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -87,9 +87,11 @@ class OperatorSource:
 
     def _data(self, step: Mapping[str, Any]) -> dict[str, Any]:
         copied = ("business_kind", "phase", "work", "status", "reason", "answers_request", "answers_sequence",
-                  "segment_owner", "account", "promised_days")  # fmt: skip
+                  "segment_owner", "account", "promised_days", "protection")  # fmt: skip
         same = {name: step[name] for name in copied}
-        return {"case": step["case_id"], "operator": self.operator, **same, "plan": _plan(step)}
+        visit = step["visit_demanded"]
+        return {"case": step["case_id"], "operator": self.operator, **same, "plan": _plan(step),
+                "visit_demanded": None if visit is None else bool(visit)}  # fmt: skip
 
 
 def _named(row: Row) -> dict[str, Any]:
@@ -99,6 +101,9 @@ def _named(row: Row) -> dict[str, Any]:
 def _plan(step: Mapping[str, Any]) -> dict[str, Any] | None:
     if step["works_external"] is None:
         return None
-    decimals = {name: None if step[name] is None else Decimal(step[name]) for name in ("length_m", "fee")}
-    same = {name: step[name] for name in ("access_point", "capacity", "days")}
-    return {"works_external": bool(step["works_external"]), **same, **decimals}
+    decimals = {name: None if step[name] is None else Decimal(step[name]) for name in ("length_m", "fee", "area_m2", "depth_m")}
+    same = {name: step[name] for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")}
+    days = {name: date.fromisoformat(step[name]) if step[name] else None for name in ("planned_start", "planned_finish")}
+    kinds = step["works_kinds"].split() if step["works_kinds"] else None
+    return {"works_external": bool(step["works_external"]), **same, **decimals, **days, "works_kinds": kinds,
+            "emergency": bool(step["emergency"])}  # fmt: skip

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, NamedTuple
 
@@ -15,14 +15,16 @@ from jietong.errors import RejectedError, RetriableError, UsageError
 from jietong.event import Event
 from jietong.store import Store, Transaction, placeholders
 
-ENDS = ("CONNECTED", "NOT_NEEDED", "DECLINED", "REFUSED")
+LINES = ("PROTECT", "RELOCATE", "CLOSE")
+"""Business on lines that are there already: nothing is connected, it ends with the works."""
+ENDS = ("CONNECTED", "NOT_NEEDED", "DECLINED", "REFUSED", "LAPSED")
 STOPPED = ("SUSPENDED", "CANCELLED")
 """What a request may say that stops the work on a case that has not ended."""
 OPEN = ("LEAD", "CONTACTED", "ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED", "WORKS_FINISHED", "INSPECTED")
 FOLLOWS: dict[str, tuple[str, ...]] = {
-    "CONTACTED": ("LEAD",),
+    "CONTACTED": ("LEAD", "CONTACTED"),
     "ACCEPTED": ("LEAD", "CONTACTED"),
-    "PLAN_REPLIED": ("ACCEPTED",),
+    "PLAN_REPLIED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
     "CONTRACTED": ("PLAN_REPLIED",),
     "WORKS_STARTED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
     "WORKS_FINISHED": ("WORKS_STARTED",),
@@ -31,8 +33,18 @@ FOLLOWS: dict[str, tuple[str, ...]] = {
     "NOT_NEEDED": OPEN,
     "DECLINED": OPEN,
     "REFUSED": OPEN,
+    "LAPSED": OPEN,
 }
 """Which steps each may follow."""
+OF_LINES: dict[str, tuple[str, ...]] = {
+    "WORKS_FINISHED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED"),
+    "INSPECTED": (),
+    "CONNECTED": (),
+}
+OF_PROTECTION: dict[str, tuple[str, ...]] = {
+    "PLAN_REPLIED": ("LEAD", "CONTACTED", "ACCEPTED"),
+    "NOT_NEEDED": ("LEAD", "CONTACTED", "ACCEPTED"),
+}
 OWNER = {
     "CONTACTED": "CUSTOMER", "ACCEPTED": "UTILITY", "PLAN_REPLIED": "CUSTOMER", "CONTRACTED": "UTILITY",
     "WORKS_STARTED": "UTILITY", "WORKS_FINISHED": "UTILITY", "INSPECTED": "UTILITY",
@@ -50,6 +62,17 @@ class Plan:
     length_m: Decimal | None = None
     fee: Decimal | None = None
     days: int | None = None
+    boundary: str | None = None
+    works_kinds: Sequence[str] = ()
+    road: str | None = None
+    area_m2: Decimal | None = None
+    depth_m: Decimal | None = None
+    pipe_dn_mm: int | None = None
+    voltage: str | None = None
+    trees: int | None = None
+    emergency: bool = False
+    planned_start: date | None = None
+    planned_finish: date | None = None
 
 
 class Case(NamedTuple):
@@ -77,16 +100,31 @@ class Case(NamedTuple):
     address: str | None
     site_regions: str
     facts: str
+    answer_by: int | None
+    plan_days: int | None
+    connect_days: int | None
+    fee: str | None
+    missing_due: str | None
+    permits: str | None
+    permits_reason: str | None
+    continues: str | None
+    refused: str | None
+    contact_name: str | None
+    contact_phone: str | None
 
 
 class Platform:
     """One operator's system. Every step takes `now` (aware) and is one transaction.
 
     Raises UsageError for a step that the case does not allow: it is not known, cancelled, suspended, or not that far.
+    `opens`: what opens a sealed contact of this subject to this operator; None where it holds no key.
     """
 
-    def __init__(self, store: Store, sleep: Callable[[float], object] = time.sleep) -> None:
-        self.store, self.sleep = store, sleep
+    def __init__(
+        self, store: Store, sleep: Callable[[float], object] = time.sleep,
+        opens: Callable[[str, Mapping[str, Any]], str | None] = lambda _subject, _sealed: None,
+    ) -> None:  # fmt: skip
+        self.store, self.sleep, self.opens = store, sleep, opens
 
     # -- what comes in -----------------------------------------------------------------------------------------------
     def deliver(self, event: Event, now: datetime) -> None:
@@ -103,7 +141,8 @@ class Platform:
             found = _find(tx, event.data["case"])
             effect = "opened" if found is None else "stale" if _stale(found, event) else "updated"
             if effect != "stale":
-                tx.execute(UPSERT, _row(found, event, now))
+                row = _row(found, event, now) | self._contact(event)
+                tx.execute(UPSERT, row | (_taken_back(tx, row, event.data["refused_because"]) if event.data["refused_step"] else {}))
             tx.execute(RECEIPT, {"event": str(event.id), "case": event.data["case"], "sequence": event.sequence,
                                  "now": _millis(now), "effect": effect})  # fmt: skip
 
@@ -112,6 +151,11 @@ class Platform:
         self._answer()
         with self.store.snapshot() as tx:
             return _received(tx, event)
+
+    def _contact(self, event: Event) -> dict[str, Any]:
+        """What the company opened to this operator; nothing once it has withdrawn."""
+        given = event.data["authorised"] or ()
+        return {name: self.opens(event.subject, event.data["project"][name]) if name in given else None for name in CONTACT}
 
     # -- what its people do ------------------------------------------------------------------------------------------
     def cases(self, *statuses: str) -> list[Case]:
@@ -122,24 +166,31 @@ class Platform:
             rows = tx.execute(f"SELECT {', '.join(CASE)} FROM case_ {where} ORDER BY received_at, case_id", values)
             return [Case(*row) for row in rows.all()]
 
-    def contact(self, case: str, *, now: datetime) -> None:
-        """主动服务: the operator has called the company."""
-        self._step(case, "CONTACTED", now)
+    def contact(self, case: str, *, now: datetime, visit_demanded: bool = False) -> None:
+        """主动服务: the operator has called the company. `visit_demanded`: it asked the applicant to attend a survey."""
+        self._step(case, "CONTACTED", now, visit_demanded=int(visit_demanded))
 
     def accept(self, case: str, *, now: datetime, promised_days: int | None = None) -> None:
         """受理: the customer has applied; the promised working days begin."""
         self._step(case, "ACCEPTED", now, promised_days=promised_days)
 
     def reply(self, case: str, plan: Plan, *, now: datetime) -> None:
-        """答复供应方案."""
-        columns = {"works_external": int(plan.works_external), "access_point": plan.access_point, "days": plan.days,
-                   "capacity": plan.capacity, "length_m": _text(plan.length_m), "fee": _text(plan.fee)}  # fmt: skip
-        self._step(case, "PLAN_REPLIED", now, **columns)
+        """答复供应方案. A new plan replaces the one before."""
+        self._step(case, "PLAN_REPLIED", now, **_columns(plan))
+
+    def protect(self, case: str, answer: str, *, now: datetime, plan: Plan | None = None) -> None:
+        """Before anyone digs: NONE of its lines lie there, PROTECT them, or MOVE them (燃气管理条例 37, 排水条例 43, 供水条例 30-31)."""
+        status = "NOT_NEEDED" if answer == "NONE" else "PLAN_REPLIED"
+        self._step(case, status, now, protection=answer, **(_columns(plan) if plan else {}))
 
     def contract(self, case: str, *, now: datetime) -> None:
         self._step(case, "CONTRACTED", now)
 
-    def start_works(self, case: str, *, now: datetime) -> None:
+    def start_works(self, case: str, *, now: datetime, force: bool = False) -> None:
+        """Raises UsageError while a permit of the works is not granted; `force` digs all the same."""
+        found = next((c for c in self.cases() if c.case_id == case), None) if not force else None
+        if found and found.permits in ("PENDING", "REFUSED"):
+            raise UsageError(f"case {case}: the permits for its works are {found.permits.lower()}; nobody may dig")
         self._step(case, "WORKS_STARTED", now)
 
     def finish_works(self, case: str, *, now: datetime) -> None:
@@ -165,6 +216,30 @@ class Platform:
         """The operator will not do it."""
         self._step(case, "REFUSED", now, reason=reason)
 
+    def lapse(self, case: str, reason: str, *, now: datetime) -> None:
+        """The application or the plan ran out."""
+        self._step(case, "LAPSED", now, reason=reason)
+
+    def acknowledge(self, case: str, *, now: datetime) -> None:
+        """Made safe and stopped, going on, or closed: what the newest request asked for was done."""
+        with self.store.transaction() as tx:
+            found = _find(tx, case)
+            if found is None or found.asked not in (*STOPPED, "RESUMED"):
+                raise UsageError(f"case {case}: nothing was asked that is acknowledged")
+            tx.execute(STEP, _said(found, found.asked, now))
+
+    def say(self, case: str, status: str, *, now: datetime, subject: str, business_kind: str = "PERMANENT", **columns: Any) -> None:
+        """A word that this system does not check: of a hand that slipped, or of a case that never was."""
+        with self.store.transaction() as tx:
+            found = _find(tx, case)
+            if found is not None:
+                tx.execute(STEP, _said(found, status, now) | columns)
+                return
+            tx.execute(STEP, dict.fromkeys(PROGRESS[1:]) | {
+                "case_id": case, "subject": subject, "business_kind": business_kind, "phase": 1, "status": status, "at": _millis(now),
+                "stamp": _millis(now), "answers_request": "", "answers_sequence": 0, "segment_owner": "UNKNOWN", **columns,
+            })  # fmt: skip
+
     def _step(self, case: str, status: str, now: datetime, **columns: Any) -> None:
         with self.store.transaction() as tx:
             found = _find(tx, case)
@@ -172,16 +247,13 @@ class Platform:
                 raise UsageError(f"case {case}: not known to this operator")
             if found.status in STOPPED:
                 raise UsageError(f"case {case}: its request was {found.status.lower()}; nothing may be done on it")
-            if found.done not in FOLLOWS[status]:
+            if found.done not in follows(found.business_kind, status):
                 raise UsageError(f"case {case}: is {found.done}; it cannot become {status}")
-            row = {"case_id": case, "subject": found.subject, "business_kind": found.business_kind,
-                   "phase": found.phase, "work": found.work, "status": status, "at": _millis(now),
-                   "stamp": _millis(now), "answers_request": found.request_id,
-                   "answers_sequence": found.request_sequence, "segment_owner": OWNER.get(status, "UNKNOWN"),
-                   **columns}  # fmt: skip
-            tx.execute(STEP, dict.fromkeys(PROGRESS[1:]) | row)
-            folded = _folded(status, found.asked, found.demand_basis)
-            tx.execute("UPDATE case_ SET done = :done, status = :status WHERE case_id = :case",
+            if found.business_kind == "PROTECT" and status in OF_PROTECTION and not columns.get("protection"):
+                raise UsageError(f"case {case}: a protection request is answered NONE, PROTECT or MOVE")
+            tx.execute(STEP, _said(found, status, now) | columns)
+            folded = _folded(found.business_kind, status, found.asked, found.demand_basis)
+            tx.execute("UPDATE case_ SET done = :done, status = :status, refused = NULL WHERE case_id = :case",
                        {"case": case, "done": status, "status": folded})  # fmt: skip
 
     # -- how it fails ------------------------------------------------------------------------------------------------
@@ -209,6 +281,7 @@ class Platform:
             self.sleep(slow / 1000)
 
 
+CONTACT = ("contact_name", "contact_phone")
 FIRST_ONLY = ("case_id", "received_at", "triggered_at")
 UPSERT = f"""INSERT INTO case_ ({", ".join(CASE)}) VALUES ({", ".join(f":{name}" for name in CASE)})
 ON CONFLICT (case_id) DO UPDATE SET {", ".join(f"{name} = :{name}" for name in CASE if name not in FIRST_ONLY)}"""
@@ -236,23 +309,60 @@ def _row(found: Case | None, event: Event, now: datetime) -> dict[str, Any]:
     data, project = event.data, event.data["project"]
     asked, basis = data["status"], data["demand_basis"]
     done = found.done if found else "LEAD"
+    kind = data["business_kind"]
     if asked == "REQUESTED" and done in ENDS and done != "CONNECTED":
         done = "LEAD"  # the customer asks again
     return {
         "case_id": data["case"], "subject": event.subject, "utility": data["utility"], "phase": data["phase"],
-        "business_kind": data["business_kind"], "work": data["work"], "done": done, "asked": asked,
-        "status": _folded(done, asked, basis), "round": data["round"], "request_id": str(event.id),
+        "business_kind": kind, "work": data["work"], "done": done, "asked": asked,
+        "status": _folded(kind, done, asked, basis), "round": data["round"], "request_id": str(event.id),
         "request_sequence": event.sequence, "request_source": event.source, "received_at": _millis(now),
         "triggered_at": _millis(data["triggered_at"]),
         "contact_within_hours": data["contact_within_hours"], "customer_role": data["customer_role"],
         "demand_basis": basis, "name": project["name"], "address": project["address"],
         "site_regions": " ".join(data["site_regions"]), "facts": _facts(project, data["demand"]),
+        "answer_by": _millis(data["answer_by"]) if data["answer_by"] else None, "plan_days": data["promised_plan_days"],
+        "connect_days": data["promised_connect_days"], "fee": _text(data["promised_fee"]), "missing_due": _day(data["missing_due"]),
+        "permits": data["permits"], "permits_reason": data["permits_reason"], "continues": data["continues"],
+        "refused": found.refused if found else None,
     }  # fmt: skip
 
 
-def _folded(done: str, asked: str, basis: str) -> str:
+def _taken_back(tx: Transaction, row: Mapping[str, Any], because: str | None) -> dict[str, Any]:
+    """The city did not apply our last step: the case stands where it stood before, and shows why."""
+    steps = tx.execute("SELECT status FROM progress WHERE case_id = :case ORDER BY n", {"case": row["case_id"]}).all()
+    kind, done = row["business_kind"], "LEAD"
+    for (status,) in steps:
+        done = status if done in follows(kind, status) else done
+    return {"done": done, "status": _folded(kind, done, row["asked"], row["demand_basis"]), "refused": because}
+
+
+def follows(kind: str, status: str) -> tuple[str, ...]:
+    """The steps that a step may follow in a case of this kind."""
+    own = (OF_PROTECTION if kind == "PROTECT" else {}) | (OF_LINES if kind in LINES else {})
+    return own.get(status, FOLLOWS.get(status, ()))
+
+
+def _said(found: Case, status: str, now: datetime) -> dict[str, Any]:
+    """The row of a step."""
+    return dict.fromkeys(PROGRESS[1:]) | {
+        "case_id": found.case_id, "subject": found.subject, "business_kind": found.business_kind, "phase": found.phase, "work": found.work,
+        "status": status, "at": _millis(now), "stamp": _millis(now), "answers_request": found.request_id,
+        "answers_sequence": found.request_sequence, "segment_owner": OWNER.get(status, "UNKNOWN"),
+    }  # fmt: skip
+
+
+def _columns(plan: Plan) -> dict[str, Any]:
+    decimals = {name: _text(getattr(plan, name)) for name in ("length_m", "fee", "area_m2", "depth_m")}
+    same = {name: getattr(plan, name) for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")}
+    days = {name: _day(getattr(plan, name)) for name in ("planned_start", "planned_finish")}
+    return {**decimals, **same, **days, "works_external": int(plan.works_external), "emergency": int(plan.emergency),
+            "works_kinds": " ".join(plan.works_kinds) or None}  # fmt: skip
+
+
+def _folded(kind: str, done: str, asked: str, basis: str) -> str:
     """What holds: an end stays (what is connected is never cut by a message), a stop stops what has not ended."""
-    if done in ENDS:
+    if done in ENDS or (done == "WORKS_FINISHED" and kind in LINES):
         return done
     if asked in STOPPED:
         return asked
@@ -267,6 +377,10 @@ def _facts(project: Mapping[str, Any], demand: Mapping[str, Any] | None) -> str:
 
 def _text(value: Decimal | None) -> str | None:
     return None if value is None else str(value)
+
+
+def _day(day: date | None) -> str | None:
+    return None if day is None else day.isoformat()
 
 
 def _millis(moment: datetime) -> int:

@@ -22,8 +22,8 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from jietong.errors import InvalidEventError, RetriableError, UsageError
 from jietong.store import Bell, Parameters, Row
 
-FORMAT = 1
-"""Of a data folder. A newer one is refused, never guessed at."""
+FORMAT = 2
+"""Of a data folder. Another one is refused, never guessed at."""
 WAL_LIMIT = 64 * 1024 * 1024
 AWAY = frozenset({
     sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN,
@@ -213,6 +213,10 @@ class SqliteStore:
         if found and found[0] > FORMAT:
             raise UsageError(
                 f"{self.path}: written by a newer Jietong (format {found[0]}, this one knows {FORMAT}); upgrade it"
+            )
+        if found and 0 < found[0] < FORMAT:
+            raise UsageError(
+                f"{self.path}: written by an older Jietong (format {found[0]}, this one has {FORMAT}); run that one, or begin a new folder"
             )
         if self._read_only:
             return

@@ -24,8 +24,9 @@ from jietong.delivery.outbox import Outbox
 from jietong.delivery.tables import delivery
 from jietong.errors import HaltError, UsageError
 from jietong.feed import mapping as mappings
+from jietong.feed.mapping import Mapping
 from jietong.feed.outline import outline
-from jietong.feed.source import NAMELESS, Feed, Reject
+from jietong.feed.source import NAMELESS, Feed, Reject, Told
 
 CONFIRMED = {"name": "vanished-confirmed"}
 SHOWN = 20
@@ -34,7 +35,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")
 mapping_app = typer.Typer(no_args_is_help=True, help="Mappings: how a file of others is read.")
 
 
-File = Annotated[Path, typer.Argument(help="A CSV or JSON file.")]
+File = Annotated[Path, typer.Argument(help="A CSV, JSON or XLSX file, or a folder of JSON documents.")]
 MapName = Annotated[str, typer.Option("--mapping", help="How to read it: a file, or a name in mappings/.")]
 Rejects = Annotated[Path | None, typer.Option(help="Where refused rows are listed [default: FILE.rejects.csv, here].")]
 Sure = Annotated[bool, typer.Option("--sure", help="End vanished rows, however many.")]
@@ -70,10 +71,12 @@ def bring(
     """
     types = catalog.load()
     plan = mappings.load(mappings.find(mapping), types)
-    urn = f"urn:jietong:{city.load(plan.city, types).code}:feed:{plan.source}"
+    pack = city.load(plan.city, types)
+    _of_its_operators(plan, pack)
+    urn = f"urn:jietong:{pack.code}:feed:{plan.source}"
     _of_one_city(folder, urn)
-    feed = Feed(file, plan, types, lambda: datetime.now(UTC))
     with _store(folder, f"feed:{plan.source}", dry_run) as store:
+        feed = Feed(file, plan, types, lambda: datetime.now(UTC), _told(store) if plan.format == "documents" else None)
         outbox = Outbox(urn, Contract(types), lambda: to_millis(datetime.now(UTC)), store.bell)
         with store.transaction() as tx:
             tx.execute("DELETE FROM source_held WHERE substr(row, 1, 1) = :nameless", {"nameless": NAMELESS})
@@ -85,7 +88,23 @@ def bring(
         elif plan.complete:
             ended = _ended(draw, store, sure)
             drawn.vanished, drawn.events = ended.vanished, drawn.events + ended.events
-        return drawn, sorted(refused)
+        return drawn, sorted(refused, key=lambda reject: (reject.section, reject))
+
+
+def _told(store: SqliteStore) -> Told:
+    """When the last thing told of each type and subject happened, in milliseconds."""
+    with store.snapshot() as tx:
+        found = tx.execute("SELECT type, aggregateid, max(time) FROM outbox GROUP BY type, aggregateid").all()
+    return {(row[0], row[1]): row[2] for row in found}
+
+
+def _of_its_operators(plan: Mapping, pack: city.City) -> None:
+    """A request to an operator that the city has not would reach nobody."""
+    for part in (plan, *plan.facts):
+        how, given = part.columns.get("operator"), part.constants.get("operator")
+        named = [*(how.values.values() if how else ()), *([given] if isinstance(given, str) else ())]
+        if unknown := sorted({name for name in named if name not in pack.operators}):
+            raise UsageError(f"{plan.source}: operator {unknown[0]}: not in the city pack {plan.city}")
 
 
 def _ended(draw: Draw, store: SqliteStore, sure: bool) -> Drawn:
@@ -110,11 +129,14 @@ def write_rejects(path: Path, refused: Sequence[Reject]) -> None:
             rows = csv.writer(stream)
             rows.writerow(("row", "column", "reason"))
             for reject in refused:
-                defused = f"'{reject.column}" if reject.column.startswith(FORMULA) else reject.column
-                rows.writerow((reject.row, defused, reject.reason))
+                rows.writerow((_defused(reject.place), _defused(reject.column), reject.reason))
         part.replace(path)
     except OSError as error:
         raise UsageError(f"{path}: cannot hold the refused rows: {error.strerror}; give another --rejects") from error
+
+
+def _defused(text: str) -> str:
+    return f"'{text}" if text.startswith(FORMULA) else text
 
 
 @mapping_app.callback()
@@ -191,11 +213,13 @@ def _copied(path: Path, copy: Path) -> None:
 
 def _refused_by_outbox(store: SqliteStore, feed: Feed) -> Iterator[Reject]:
     """What passed the mapping but not the event's contract."""
-    known = {reject.row for reject in feed.rejects}
+    known = {reject.place for reject in feed.rejects}
     with store.snapshot() as tx:
-        for row, reason in tx.execute("SELECT row, reason FROM source_held").all():
-            if (number := feed.numbers.get(row)) and number not in known:
-                yield Reject(number, "", reason)
+        for name, reason in tx.execute("SELECT row, reason FROM source_held").all():
+            if row := feed.rows.get(name):
+                reject = Reject(row.number, "", reason, row.section)
+                if reject.place not in known:
+                    yield reject
 
 
 def _show(drawn: Drawn, refused: Sequence[Reject], listed: Path | None) -> None:

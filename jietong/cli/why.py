@@ -57,6 +57,9 @@ def _fact(pack: City, operator: Operator, told: Told) -> Iterator[Sentence]:
         return
     event, rows = told.event, pack.triggered(told.event.type, told.event.data)
     named = f"{_when(event.time)} {told.word} ({event.type} {event.sequence})"
+    if event.type == PROGRESSED:
+        yield from (_following(row, named) for row in rows if event.data["operator"] == operator.id)
+        return
     if event.data["historical"]:
         yield Sentence(f"{named}：历史记录，不开线索。", f"{named}: historical, it opens nothing.")
         return
@@ -74,6 +77,14 @@ def _unlearned(named: str, fate: str | None, reason: str | None) -> Sentence:
     return Sentence(
         f"{named}：hookup 尚未处理（{state}{f'，{reason}' if reason else ''}）。",
         f"{named}: hookup has not applied it ({state}{f': {reason}' if reason else ''}).",
+    )
+
+
+def _following(row: Trigger, named: str) -> Sentence:
+    """What a step of this operator's opens with itself."""
+    return Sentence(
+        f"{named}：触发 {row.business_kind}，由同一企业办理。",
+        f"{named}: opens {row.business_kind} with the same operator.",
     )
 
 
@@ -101,7 +112,7 @@ def _opening(pack: City, operator: Operator, event: Event, row: Trigger, named: 
 def _areas(operator: Operator, regions: Sequence[str]) -> str:
     """When it serves any of these regions at all."""
     areas = (area for area in operator.areas if area.covers(regions, area.since))
-    return "; ".join(f"{area.division} {area.since} – {area.until or ''}".rstrip() for area in areas)
+    return "; ".join(f"{area.division or 'polygon'} {area.since} – {area.until or ''}".rstrip() for area in areas)
 
 
 def _choice(pack: City, operator: Operator, told: Told) -> Iterator[Sentence]:

@@ -249,6 +249,18 @@ class Consumer:
         alarms.raise_(tx, "conflict", "/".join(e.key.stream), f"sequence {e.key.sequence} has two meanings; its stream stands still until "
                       "`jietong resolve`", self.clock())  # fmt: skip
 
+    def wake(self) -> int:
+        """Let speak what is due by the hour alone, though nothing came for it; returns how many subjects that were."""
+        with self.store.snapshot() as tx:
+            subjects = sorted(self.service.waking(tx, self.clock()))
+        if subjects:
+            self._judged(lambda tx, work: self._woken(tx, work, subjects))
+        return len(subjects)
+
+    def _woken(self, tx: Transaction, work: Work, subjects: Sequence[str]) -> None:
+        for subject in subjects:
+            work.drafts += [self.outbox.prepare(draft) for draft in self.service.due(tx, subject, None)]
+
     # -- what waits in the tables --------------------------------------------------------------------------------------
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         """Streams that something has moved from outside: a redrive, a skip, a retry. Under watch if one died there."""

@@ -39,6 +39,9 @@ class Deliveries:
     def subjects(self, tx: Transaction) -> Iterable[str]:  # noqa: ARG002
         return ()
 
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
 
 class Pour(Consumer):
     """A consumer whose effect is a platform's. While a whole target is away its group waits, and only its."""

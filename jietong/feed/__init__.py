@@ -1,1 +1,1 @@
-"""Files of others: a mapping (YAML) makes a platform of any CSV or JSON file."""
+"""Files of others: a mapping (YAML) makes a platform of any CSV, JSON or XLSX file."""

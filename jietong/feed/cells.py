@@ -44,7 +44,8 @@ class Column(BaseModel):
     none: tuple[str, ...] = ()
     """Texts that mean "no value", beside the empty cell: 现房, 9999-01-01."""
     values: dict[str, str] = {}
-    """What each text means; `*` stands for any other. Without it, a text that is not listed is refused."""
+    """What each text means; `*` stands for any other. Without it, a text that is not listed is refused. The empty text
+    stands for the empty cell, which else says nothing."""
     replace: dict[str, str] = {}
     """Parts of a text put otherwise: one spelling of brackets, no currency sign."""
     separators: str = ""
@@ -165,7 +166,7 @@ def _text_of(cell: str | bool) -> str:
 
 def _translated(text: str, how: Column) -> str | None:
     """A cell's text as the mapping reads it, before it gets a type."""
-    if not text or text in how.none:
+    if text in how.none or (not text and "" not in how.values):
         return None
     for old, new in how.replace.items():
         text = text.replace(old, new)
@@ -253,7 +254,7 @@ def _parsed(text: str, how: Column) -> datetime:
     for form in how.formats:
         try:
             if form == ISO:
-                return datetime.fromisoformat(text)
+                return datetime.fromisoformat(text.upper())  # a `t` and a `z` are as good (RFC 3339, 5.6)
             return datetime.strptime(text, form)  # noqa: DTZ007 - its zone comes next
         except ValueError:
             continue

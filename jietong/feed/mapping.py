@@ -57,19 +57,25 @@ def _condition(given: Any) -> Any:
 When = dict[str, Annotated[Condition, BeforeValidator(_condition)]]
 Names = Annotated[tuple[str, ...], BeforeValidator(_listed)]
 Constants = dict[str, str | tuple[str, ...]]
+Derived = dict[str, tuple[str, ...]]
+"""Fields that hold the text of a UUIDv5 of others, in this order: a case's of (subject, work, operator, business kind,
+phase). `subject` is the event's; a field that says nothing counts as empty."""
+SUBJECT = "subject"
 
 
 class Fact(Part):
     """One thing that a row may tell. A row tells each of the mapping's facts whose conditions it meets, in their order.
 
-    Without a `time` it is a fact that the file does not date: its time is when the file was read. An `ending` is not
-    made historical by `finished`: what ended must be known to have ended.
+    `type` is the mapping's unless it says another. Without a `time` it is a fact that the file does not date: its time
+    is when the file was read. An `ending` is not made historical by `finished`: what ended must be known to have ended.
     """
 
+    type: str | None = None
     when: When = {}
     time: Named | None = None
     columns: dict[str, Named] = {}
     constants: Constants = {}
+    derived: Derived = {}
     ending: bool = False
 
 
@@ -88,22 +94,38 @@ class Subject(Part):
         return found[0] if len(found) == 1 else None
 
 
+class Workbook(Part):
+    """Where the rows are in an XLSX: in these sheets (none named: the first), under the header in this row, from 1."""
+
+    sheets: Names = ()
+    header: int = Field(1, ge=1)
+
+
 class Mapping(Part):
     """See the files in `mappings/`. Columns go by the file's names, whitespace collapsed; in JSON `a.b` reaches into a.
 
-    `complete`: the file holds all there is, so a row no longer in it has ended (`gone`). `since`: facts dated before it
-    are for the record only. `finished`: so is what is finished already. `order`: date columns to sort the rows by.
+    `names`: what else a column is called, in another file or sheet; of several that are there the first not empty is
+    read. `optional`: columns that a file or sheet may lack. `complete`: the file holds all there is, so a row no longer
+    in it has ended (`gone`). `since`: facts dated before it are for the record only. `finished`: so is what is finished
+    already. `order`: date columns to sort the rows by.
+
+    A mapping with a `workbook` reads an XLSX as well as a CSV. A file of `documents` is one row: a case as it stood one
+    day, with its history. What several documents of a case tell is told once, in the order of its time, and what comes
+    late but happened before the last thing told of its type and subject is not told: the last word stands.
     """
 
     source: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$", max_length=50)
     city: str
     type: str
     zone: str | None = None
-    format: Literal["csv", "json"] = "csv"
+    format: Literal["csv", "json", "documents"] = "csv"
     encoding: str = "utf-8-sig"
     delimiter: str = Field(",", min_length=1, max_length=1)
     rows: str | None = None
     header: str | None = None
+    workbook: Workbook | None = None
+    names: dict[str, Names] = {}
+    optional: Names = ()
     key: Names = Field(min_length=1)
     subject: Subject = Subject()
     order: tuple[Named, ...] = ()
@@ -113,6 +135,7 @@ class Mapping(Part):
     gone: Fact | None = None
     columns: dict[str, Named] = {}
     constants: Constants = {}
+    derived: Derived = {}
     facts: tuple[Fact, ...] = Field(min_length=1)
 
     @cached_property
@@ -133,6 +156,14 @@ class Mapping(Part):
         conditions = [*self.finished, *(name for fact in facts for name in fact.when)]
         subject = (self.subject.given[1],) if self.subject.given else ()
         return tuple(dict.fromkeys((*self.key, *subject, *(how.column for how in used), *conditions)))
+
+    def called(self, column: str) -> tuple[str, ...]:
+        """All names of a column."""
+        return (column, *self.names.get(column, ()))
+
+    def kind(self, fact: Fact) -> str:
+        """The type of the event that a fact becomes."""
+        return fact.type or self.type
 
 
 def find(name: str) -> Path:
@@ -205,28 +236,47 @@ def _line(node: yaml.Node, loc: Loc) -> int:
 
 # -- the rules ---------------------------------------------------------------------------------------------------------
 def _rules(mapping: Mapping, catalog: Catalog) -> Iterator[tuple[Loc, str]]:
-    if wrong := list(_of_file(mapping)):
-        yield from wrong
+    facts: list[tuple[Loc, Fact]] = [(("facts", n), fact) for n, fact in enumerate(mapping.facts)]
+    facts += [(("gone",), mapping.gone)] if mapping.gone else []
+    types: dict[str, Loc] = {mapping.type: ("type",)}
+    for at, fact in facts:
+        types.setdefault(mapping.kind(fact), (*at, "type"))
+    wrong = [
+        *_of_file(mapping),
+        *(found for type, at in types.items() for found in _of_type(at, type, mapping, catalog)),
+    ]
+    yield from wrong
+    if wrong:
         return
-    spec = catalog.topics.get(mapping.type)
+    known = {type: cells.fields(catalog.schemas[type][-1].definition) for type in types}
+    yield from _of_fields((), mapping, list(known.values()), mapping)
+    for at, fact in facts:
+        fields = known[mapping.kind(fact)]
+        yield from _of_fields(at, fact, [fields], mapping)
+        yield from _of_required(at, fact, fields, mapping)
+
+
+def _of_type(at: Loc, type: str, mapping: Mapping, catalog: Catalog) -> Iterator[tuple[Loc, str]]:
+    spec = catalog.topics.get(type)
     if spec is None:
-        yield ("type",), "no such event type in the catalogue; `jietong topics` lists them"
+        yield at, "no such event type in the catalogue; `jietong topics` lists them"
         return
     if spec.draft or not spec.written_by(f"urn:jietong:-:feed:{mapping.source}"):
-        yield ("type",), "a feed may not write this type; its topic file names who does"
+        yield at, "a feed may not write this type; its topic file names who does"
+        return
     kind = mapping.subject.given[0] if mapping.subject.given else "local"
     if kind not in spec.subject:
-        yield ("subject",), f"{mapping.type} is about {' or '.join(spec.subject)}"
-    known = cells.fields(catalog.schemas[mapping.type][-1].definition)
-    yield from _of_fields((), mapping, known, mapping)
-    facts: list[tuple[Loc, Fact]] = [(("facts", n), fact) for n, fact in enumerate(mapping.facts)]
-    for at, fact in (*facts, *([(("gone",), mapping.gone)] if mapping.gone else [])):
-        yield from _of_fields(at, fact, known, mapping)
-        given = {*mapping.columns, *mapping.constants, *fact.columns, *fact.constants, HISTORICAL}
-        records = {name.partition(".")[0] for name in given if "." in name} | {""}
-        for name in [name for name, field in known.items() if field.required and name not in given]:
-            if name.rpartition(".")[0] in records:
-                yield at, f"nothing gives the required field {name}; add it to columns or constants"
+        yield ("subject",), f"{type} is about {' or '.join(spec.subject)}"
+
+
+def _of_required(at: Loc, fact: Fact, known: Known, mapping: Mapping) -> Iterator[tuple[Loc, str]]:
+    given = {name for part in (mapping, fact) for name in (*part.columns, *part.constants, *part.derived)} | {
+        HISTORICAL
+    }
+    records = {name.partition(".")[0] for name in given if "." in name} | {""}
+    for name in [name for name, field in known.items() if field.required and name not in given]:
+        if name.rpartition(".")[0] in records:
+            yield at, f"nothing gives the required field {name}; add it to columns or constants"
 
 
 def _of_file(mapping: Mapping) -> Iterator[tuple[Loc, str]]:
@@ -242,17 +292,40 @@ def _of_file(mapping: Mapping) -> Iterator[tuple[Loc, str]]:
         yield ("subject",), "give exactly one of local, project, unit, enterprise"
     if mapping.complete != (mapping.gone is not None):
         yield ("complete",), "`complete: true` and `gone:` (what a vanished row means) go together"
-    if mapping.format == "csv" and (mapping.rows or mapping.header):
+    if mapping.format != "json" and (mapping.rows or mapping.header):
         yield ("format",), "rows and header are for json"
+    if mapping.format != "csv" and mapping.workbook:
+        yield ("workbook",), "goes with csv: one mapping reads the table as either"
+    if mapping.format == "documents" and (mapping.complete or mapping.order):
+        yield ("format",), "complete and order are not for documents, which are told by their time"
+    undated = [n for n, fact in enumerate(mapping.facts) if fact.time is None or fact.time.none]
+    if mapping.format == "documents":
+        yield from ((("facts", n), "needs a `time`, without `none`: documents are told by it") for n in undated)
+    for place, names in (("names", mapping.names), ("optional", mapping.optional)):
+        yield from (
+            ((place, name), "no column that this mapping reads") for name in names if name not in mapping.mapped
+        )
 
 
-def _of_fields(at: Loc, part: Fact | Mapping, known: Known, mapping: Mapping) -> Iterator[tuple[Loc, str]]:
+def _of_fields(at: Loc, part: Fact | Mapping, kinds: Sequence[Known], mapping: Mapping) -> Iterator[tuple[Loc, str]]:
+    """What a mapping says of all its facts holds for each whose type has such a field."""
     for name, how in part.columns.items():
-        if fault := _of_name(name, known) or _of_column(how, known[name], mapping):
-            yield (*at, "columns", name), fault
+        for known in _having(name, kinds):
+            if fault := _of_name(name, known) or _of_column(how, known[name], mapping):
+                yield (*at, "columns", name), fault
     for name, given in part.constants.items():
-        if fault := _of_name(name, known) or _of_constant(given, known[name], mapping):
-            yield (*at, "constants", name), fault
+        for known in _having(name, kinds):
+            if fault := _of_name(name, known) or _of_constant(given, known[name], mapping):
+                yield (*at, "constants", name), fault
+    for name, parts in part.derived.items():
+        for known in _having(name, kinds):
+            if fault := _of_name(name, known) or _of_derived(parts, known[name], known):
+                yield (*at, "derived", name), fault
+
+
+def _having(name: str, kinds: Sequence[Known]) -> Sequence[Known]:
+    """The types with such a field; without any the first, which is then at fault."""
+    return [known for known in kinds if name in known] or kinds[:1]
 
 
 def _of_name(name: str, known: Known) -> str | None:
@@ -279,3 +352,11 @@ def _of_constant(given: str | Sequence[str], field: cells.Field, mapping: Mappin
     except CellError as error:
         return error.reason
     return None
+
+
+def _of_derived(parts: Sequence[str], field: cells.Field, known: Known) -> str | None:
+    if field.kind != "string":
+        return "is no text, and an identity is one"
+    if wrong := [part for part in parts if part != SUBJECT and part not in known]:
+        return f"there is no {wrong[0]} to make it of; there are {SUBJECT}, {', '.join(known)}"
+    return None if parts else "must be made of something"

@@ -20,10 +20,13 @@ import yaml
 from charset_normalizer import from_bytes
 
 from jietong.errors import UsageError
-from jietong.feed import reader
+from jietong.feed import reader, workbook
+from jietong.feed.cells import CellError
 from jietong.feed.mapping import FILL_IN
 
 SAMPLE_BYTES, SAMPLE_ROWS, DELIMITERS = 256 * 1024, 500, ",;\t|"
+HEADER_WITHIN = 50
+"""Rows from the top of a sheet among which its header is."""
 DAYS = ("%Y/%m/%d", "%Y年%m月%d日", "%d.%m.%Y", "%m/%d/%Y", "%d/%m/%Y", "%Y%m%d")
 FORMATS = ("iso", *DAYS, *(f"{day} %H:%M:%S" for day in DAYS), *(f"{day} %H:%M" for day in DAYS))
 CHINESE = frozenset(
@@ -42,11 +45,16 @@ class _Seen:
     delimiter: str | None = None
     place: str | None = None
     header_place: str | None = None
+    sheets: Sequence[str] = ()
+    header_row: int = 1
+    optional: Sequence[str] = ()
 
 
 def outline(path: Path) -> str:
-    """The text of a mapping for this file. Raises UsageError if it is neither CSV nor JSON."""
+    """The text of a mapping for this file. Raises UsageError if it is none of CSV, JSON, XLSX."""
     try:
+        if workbook.is_one(path):
+            return "\n".join(_lines(path, _workbook(path))) + "\n"
         with path.open("rb") as stream:
             sample = stream.read(SAMPLE_BYTES)
         if not sample.strip():
@@ -100,6 +108,44 @@ def _json(path: Path, encoding: str) -> _Seen:
     return _Seen(encoding, names, rows, place=place, header_place=header)
 
 
+def _workbook(path: Path) -> _Seen:
+    """The sheets that have their header in one row with the first's, and at least half of its columns."""
+    with workbook.opened(path) as book:
+        tops = {sheet.title: _top(path, book, sheet.title) for sheet in book.worksheets}
+    tops = {title: top for title, top in tops.items() if top[1]}
+    if not tops:
+        raise UsageError(f"{path}: no sheet with a header in it")
+    number, first, _ = next(iter(tops.values()))
+    alike = {title: top for title, top in tops.items() if top[0] == number and _alike(first, top[1])}
+    names = list(dict.fromkeys(name for _, header, _ in alike.values() for name in header if name))
+    rows = [
+        [cells[header.index(name)] if name in header else "" for name in names]
+        for _, header, found in alike.values()
+        for cells in found
+    ]
+    optional = [name for name in names if any(name not in header for _, header, _ in alike.values())]
+    return _Seen("utf-8-sig", names, rows, ",", sheets=list(alike), header_row=number, optional=optional)
+
+
+def _alike(first: Sequence[str], other: Sequence[str]) -> bool:
+    return 2 * len({*first} & {*other}) >= len({*first})
+
+
+def _top(path: Path, book: workbook.Book, sheet: str) -> tuple[int, Sequence[str], Sequence[Sequence[str]]]:
+    """A sheet's header (the fullest row near its top), the number of that row, and rows under it, of its width."""
+    found = list(islice(workbook.rows(path, book, sheet), SAMPLE_ROWS))
+    shown = [(n, [_text(cell) for cell in cells]) for n, cells in found]
+    near = [(sum(map(bool, cells)), -n) for n, cells in shown if n <= HEADER_WITHIN]
+    number = -max(near)[1] if near else 0
+    header = next((cells for n, cells in shown if n == number), list[str]())
+    width = len(header)
+    return number, header, [[*cells, *[""] * width][:width] for n, cells in shown if n > number]
+
+
+def _text(cell: Any) -> str:
+    return "" if isinstance(cell, CellError) else reader.collapsed(_shown(cell))
+
+
 def _shown(cell: Any) -> str:
     return "" if cell is None else str(cell)
 
@@ -151,11 +197,16 @@ def _lines(path: Path, seen: _Seen) -> Iterator[str]:
 def _shape(seen: _Seen) -> Iterator[str]:
     if seen.delimiter is None:
         yield "format: json"
+    if seen.sheets:
+        yield f"workbook: {{sheets: [{', '.join(map(_quoted, seen.sheets))}], header: {seen.header_row}}}"
+    if seen.optional:
+        yield f"# optional: [{_comment(', '.join(map(_quoted, seen.optional)))}]  # not in every sheet; those you read"
     if seen.place:
         yield f"rows: {_quoted(seen.place)}"
     if seen.header_place:
         yield f"header: {seen.header_place if seen.header_place == FILL_IN else _quoted(seen.header_place)}"
-    yield f"encoding: {seen.encoding}"
+    if not seen.sheets:
+        yield f"encoding: {seen.encoding}"
     if seen.delimiter not in (None, ","):
         yield f"delimiter: {_quoted(seen.delimiter)}"
 

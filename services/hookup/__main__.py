@@ -11,7 +11,9 @@ from services.hookup.tables import hookup
 def build(engine: Engine, city: City) -> Program:
     store = engine.store("hookup", hookup)
     outbox = engine.outbox(store)
-    return Program("services.hookup", [engine.consume(Hookup(city), store, outbox), engine.relay(store, outbox)])
+    return Program(
+        "services.hookup", [engine.consume(Hookup(city, engine.clock), store, outbox), engine.relay(store, outbox)]
+    )
 
 
 def programs(engine: Engine, city: City) -> list[Program]:

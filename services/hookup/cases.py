@@ -12,6 +12,8 @@ from datetime import date
 from typing import NamedTuple, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
+from services.hookup.machine import over
+
 IN_FORCE, SUSPENDED, FALLEN = "IN_FORCE", "SUSPENDED", "FALLEN"
 STANDING: Mapping[str, str] = {
     "APPROVED": IN_FORCE, "EXTENDED": IN_FORCE, "RESUMED": IN_FORCE, "CONDITION_MET": IN_FORCE, "SUSPENDED": SUSPENDED,
@@ -22,13 +24,12 @@ STANDING: Mapping[str, str] = {
 
 ACCEPTED_ON = frozenset({"ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED", "WORKS_FINISHED", "INSPECTED"})
 """From here on a case is never cancelled by an event: it is suspended, and a person decides."""
-OVER = frozenset({"CONNECTED", "NOT_NEEDED", "DECLINED", "REFUSED", "LAPSED"})
-"""Nothing more is said to the utility of its own accord; what is connected is never cut."""
+UNSUPPLIED = frozenset({"NOT_NEEDED", "DECLINED", "REFUSED", "LAPSED"})
 NONE, OPEN, CANCELLED = "NONE", "OPEN", "CANCELLED"
 
 
 class Identity(NamedTuple):
-    """`work` is '' for the project itself and for its first 工程, which adopts the project's cases."""
+    """`work` is '' for the project itself and for its first 工程, which adopts the project's cases; see `Works`."""
 
     work: str
     operator: str
@@ -41,16 +42,17 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """A trigger row that a decided fact met: which business, with which utilities, for whom."""
+    """A trigger row that a fact met: which business, with which utilities (or the one `operator`), for whom."""
 
     business_kind: str
     utilities: Sequence[str]
     customer_role: str
+    operator: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Support:
-    """A fact that wants cases, as long as it is in force."""
+    """A fact that wants cases, as long as it is in force. `asked`: a customer's application, no lead."""
 
     type: str
     item: str
@@ -66,11 +68,57 @@ class Support:
     functional_zone: str | None
     decided: int
     on: date
+    missing: Sequence[str] = ()
+    missing_due: date | None = None
+    asked: bool = False
+    historical: bool = False
+    extended: int = 0
 
     @property
     def rank(self) -> tuple[int, str, str]:
         """Of several that want one case, the earliest is named as its trigger."""
         return self.decided, self.type, self.item
+
+
+class Works:
+    """The 工程 of a project in the order they were learned, and which came of which (前阶段工程).
+
+    Each has a slot: what its cases are kept under. The first 工程 adopts the project's own ('' ). One that came of another
+    goes on in its slot; of two that came of one (a split) the first does, the second opens its own; of two that became
+    one (a merger) the later one's approvals move to the slot of the earlier.
+    """
+
+    def __init__(self, works: Sequence[str] = (), lineage: Iterable[tuple[str, str]] = ()) -> None:
+        self.all = works
+        at = {work: n for n, work in enumerate(works)}
+        came = sorted((at[w], at[p]) for w, p in lineage if w in at and p in at and at[p] < at[w])
+        self._first: dict[str, str] = {}
+        """Of each that has a successor, the first one."""
+        for w, p in came:
+            self._first.setdefault(works[p], works[w])
+        own: dict[str, str] = {}
+        self._origin: dict[str, str] = {}
+        for n, work in enumerate(works):
+            before = [works[p] for w, p in came if w == n]
+            heir = next((p for p in before if self._first[p] == work), None)
+            own[work] = own[heir] if heir else "" if n == 0 else work
+            if before and heir is None:
+                self._origin[work] = own[before[0]]
+        self._own = own
+        self.current = [(self.slot(work), work) for work in works if work not in self._first] or [("", None)]
+
+    def slot(self, work: str) -> str:
+        while work in self._first:
+            work = self._first[work]
+        return self._own.get(work, work if self._own else "")
+
+    def of(self, work: str | None) -> list[tuple[str, str | None]]:
+        """A fact of the project wants a case for each of its 工程; a fact of one 工程 only its own."""
+        return list(self.current) if work is None else [(self.slot(work), work)]
+
+    def origin(self, slot: str) -> str | None:
+        """The slot that a split-off 工程 came of."""
+        return self._origin.get(slot)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,54 +140,58 @@ class Serving(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """`live` in force, `resting` while their support is suspended, `uncovered` (utility, business kind) nobody serves."""
+    """`live` in force, `resting` while their support is suspended, `uncovered` (utility, business kind) nobody serves;
+    `declined` would be wanted, had the customer not chosen another operator."""
 
     live: Mapping[Identity, Want]
     resting: Mapping[Identity, Want]
     uncovered: frozenset[tuple[str, str]]
+    declined: frozenset[Identity]
+    applied: Mapping[Identity, int]
+    """When the customer last applied for it by itself, ms."""
 
 
-def wanted(supports: Iterable[Support], works: Sequence[str], chosen: Sequence[str], serving: Serving) -> Wanted:
-    """From everything that supports a project's hookups. `works`: its 工程 in the order they were learned; `chosen`: the
-    operators the customer chose (empty: all)."""
+def wanted(supports: Iterable[Support], works: Works, chosen: Sequence[str], serving: Serving) -> Wanted:
+    """From everything that supports a project's hookups. `chosen`: the operators the customer chose (empty: all)."""
     live: dict[Identity, Want] = {}
     resting: dict[Identity, Want] = {}
     uncovered: set[tuple[str, str]] = set()
+    declined: set[Identity] = set()
+    applied: dict[Identity, int] = {}
     for support in sorted((s for s in supports if s.standing != FALLEN), key=lambda s: s.rank):
-        for want in _wants(support, works, chosen, serving, uncovered):
-            (live if support.standing == IN_FORCE else resting).setdefault(want.identity, want)
-    return Wanted(
-        live, {identity: want for identity, want in resting.items() if identity not in live}, frozenset(uncovered)
-    )
+        for want, mine in _wants(support, works, chosen, serving, uncovered):
+            if not mine:
+                declined.add(want.identity)
+            else:
+                (live if support.standing == IN_FORCE else resting).setdefault(want.identity, want)
+                if support.asked:
+                    applied[want.identity] = support.decided
+    resting = {identity: want for identity, want in resting.items() if identity not in live}
+    return Wanted(live, resting, frozenset(uncovered), frozenset(declined - live.keys() - resting.keys()), applied)
 
 
 def _wants(
-    support: Support, works: Sequence[str], chosen: Sequence[str], serving: Serving, uncovered: set[tuple[str, str]]
-) -> Iterator[Want]:
+    support: Support, works: Works, chosen: Sequence[str], serving: Serving, uncovered: set[tuple[str, str]]
+) -> Iterator[tuple[Want, bool]]:
+    """Every case a support could want, and whether it does: not if the customer chose others for that utility."""
     for opening in support.openings:
         for utility in opening.utilities:
-            operators = serving(utility, support.site_regions, support.on)
+            named = [opening.operator] if opening.operator else None
+            operators = named or serving(utility, support.site_regions, support.on)
             if not operators and support.standing == IN_FORCE:
                 uncovered.add((utility, opening.business_kind))
-            mine = [operator for operator in operators if operator in chosen] or operators
-            for operator in mine:
-                for slot, work in _slots(support.work, works):
+            mine = named or [operator for operator in operators if operator in chosen] or operators
+            for operator in operators:
+                for slot, work in works.of(support.work):
                     identity = Identity(slot, operator, opening.business_kind, support.phase)
-                    yield Want(identity, utility, work, opening.customer_role, support)
-
-
-def _slots(work: str | None, works: Sequence[str]) -> list[tuple[str, str | None]]:
-    """A fact of the project wants a case for each of its 工程; a fact of one 工程 only its own. The first adopts."""
-    if work is not None:
-        return [("" if not works or work == works[0] else work, work)]
-    return [("", works[0] if works else None), *((other, other) for other in works[1:])]
+                    yield Want(identity, utility, work, opening.customer_role, support), operator in mine
 
 
 def target(wants: Wanted, identity: Identity, progress: str | None) -> str | None:
     """Where a case should stand: OPEN, SUSPENDED or CANCELLED; None: leave it as it is."""
     if identity in wants.live:
         return OPEN
-    if progress in OVER:
+    if over(identity.business_kind, progress):
         return None
     if progress in ACCEPTED_ON or identity in wants.resting:
         return SUSPENDED
@@ -148,7 +200,7 @@ def target(wants: Wanted, identity: Identity, progress: str | None) -> str | Non
 
 @dataclass(slots=True)
 class Case:
-    """A case as it was last requested, and the utility's last word on it."""
+    """A case as it was last requested, and what the utility did. The fields are columns of `case_`."""
 
     id: str
     utility: str
@@ -158,24 +210,72 @@ class Case:
     content: str = ""
     said: str = "{}"
     progress: str | None = None
+    progressed: int | None = None
+    acknowledged: str | None = None
+    protection: str | None = None
+    plan: str | None = None
     opened: int = 0
+    asked: int = 0
+    receipt: str | None = None
 
 
-def next_status(case: Case, aim: str | None, demanded: bool, content: str) -> str | None:
+class Content(NamedTuple):
+    """What a request would say of the whole; when one of these changes, the case is amended. The paper that came to an
+    earlier approval is not in it: it changes no case."""
+
+    facts: str
+    work: str
+    regions: str
+    zone: str
+    demand: str
+    missing: str = ""
+    continues: str = ""
+    permits: str = ""
+    authorised: str = ""
+
+    def __str__(self) -> str:
+        return "\x1f".join(self)
+
+    def why(self, before: str) -> str:
+        """The reason of an amendment: the most particular of what changed since `before`."""
+        old = Content(*before.split("\x1f"))
+        if self.authorised != old.authorised:
+            return "CONSENT_CHANGED"
+        return "PERMITS_DECIDED" if self.permits != old.permits else "FACTS_CHANGED"
+
+
+def again(case: Case, applied: int | None) -> bool:
+    """Whether the customer applied anew after the case had ended without a supply: then it begins once more."""
+    return applied is not None and case.progress in UNSUPPLIED and applied > (case.progressed or 0)
+
+
+def next_status(
+    identity: Identity, case: Case, aim: str | None, demanded: bool, content: Content, asked: bool = False
+) -> str | None:
     """The next thing to say so that a case comes from where it stands to where it should; None: it is there.
 
-    `demanded`: the company has confirmed its demand; `content` names what would be said now.
+    `demanded`: the company has confirmed its demand; `content`: what would be said now; `asked`: the customer applied, so
+    that there is no lead.
     """
-    now = case.requested
-    if aim == OPEN and case.progress not in OVER:
+    now, ended = case.requested, over(identity.business_kind, case.progress)
+    if aim == OPEN and not ended:
         if now in (NONE, CANCELLED):
-            return "LEAD"
+            return "REQUESTED" if asked else "LEAD"
         if now == SUSPENDED:
             return "RESUMED"
-        return "REQUESTED" if demanded and not case.confirmed else "AMENDED" if content != case.content else None
+        return (
+            "REQUESTED"
+            if (demanded or asked) and not case.confirmed
+            else "AMENDED"
+            if str(content) != case.content
+            else None
+        )
     if aim == SUSPENDED and (now == OPEN or (now == CANCELLED and case.progress in ACCEPTED_ON)):
         return "SUSPENDED"
-    return "CANCELLED" if aim == CANCELLED and now in (OPEN, SUSPENDED) else None
+    if aim == CANCELLED and now in (OPEN, SUSPENDED):
+        return "CANCELLED"
+    withdrawn = now == OPEN and not content.authorised and bool(Content(*case.content.split("\x1f")).authorised)
+    return "AMENDED" if withdrawn else None
 
 
 AFTER: Mapping[str, str] = {

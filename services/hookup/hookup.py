@@ -1,208 +1,227 @@
 """The service: facts in, cases out, level-triggered through the city's trigger table.
 
-What is due is *wanted minus requested*, from all facts known. The authoritative facts are those that the topic files name;
-`engineering.item.progressed.v1` is never read here: it only draws.
+What is due is *wanted minus requested*, from all facts known: cases, permits for their works, shared trenches, absences.
+The authoritative facts are those that the topic files name; `engineering.item.progressed.v1` is never read here: it only draws.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta, timezone
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from functools import cache, lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 from uuid import NAMESPACE_URL, uuid5
+from zoneinfo import ZoneInfo
 
 from jietong.city import City
-from jietong.event import Draft, Event, Fate
+from jietong.event import Draft, Event
 from jietong.service import Learned
-from jietong.store import Row, Transaction
+from jietong.store import Transaction
+from jietong.workdays import Workdays
+from services.hookup import permits as parallel
+from services.hookup import promises, trench
 from services.hookup.cases import (
     AFTER,
     CANCELLED,
     FALLEN,
     IN_FORCE,
-    STANDING,
+    OPEN,
+    SUSPENDED,
     Case,
+    Content,
     Identity,
-    Opening,
     Support,
     Want,
     Wanted,
+    again,
     next_status,
     target,
     wanted,
 )  # fmt: skip
-from services.hookup.facts import Facts, dumps, known, loads, merged, sort_fields
+from services.hookup.clocks import OFFICE, Clock, Clocks, Step
+from services.hookup.facts import dumps, known, loads, sort_fields
+from services.hookup.knowing import Demand, Known, Refusal, columns, mark, standing
+from services.hookup.learning import (
+    ABSENCE,
+    ACCEPTANCE,
+    APPROVAL,
+    DEMAND,
+    PERMIT_DECIDED,
+    PERMIT_REQUESTED,
+    PROGRESSED,
+    PROJECT,
+    REQUESTED,
+    SURVEY,
+    TRENCH,
+    Learning,
+)  # fmt: skip
+from services.hookup.machine import ACKNOWLEDGED, over
+from services.hookup.permits import Need, Permit
 
-PROJECT, APPROVAL, ACCEPTANCE = (
-    "investment.project.registered.v1",
-    "engineering.approval.decided.v1",
-    "engineering.acceptance.decided.v1",
-)
-DEMAND, REQUESTED, PROGRESSED = (
-    "hookup.demand.confirmed.v1",
-    "utility.connection.requested.v1",
-    "utility.connection.progressed.v1",
-)
-LOCAL = timezone(timedelta(hours=8))
-WHERE = ("site_regions", "authority_region", "functional_zone")
-ACKNOWLEDGED = frozenset({"SUSPENDED", "RESUMED", "CANCELLED"})
-"""A utility's echo of what it was told: moves no case."""
-
-NOT_OF_THE_CASE = frozenset(
-    {"status", "round", "reason", "project", "demand", "demand_basis", "fields_known", "fields_to_ask"}
-)
+NOT_OF_THE_CASE = frozenset({
+    "status", "round", "reason", "project", "demand", "demand_basis", "fields_known", "fields_to_ask", "permits", "permits_reason",
+    "refused_step", "refused_because", "authorised",
+})  # fmt: skip
 """What a request says of its moment, or of the whole project: not kept with the case."""
-
-SUPPORT = """INSERT INTO support (subject, source, type, item, standing, rows, work, phase, decision_kind, permit_part, document,
-site_regions, authority_region, functional_zone, facts, decided)
-VALUES (:subject, :source, :type, :item, :standing, :rows, :work, :phase, :decision_kind, :permit_part, :document, :site_regions,
-:authority_region, :functional_zone, :facts, :decided)
-ON CONFLICT (subject, source, type, item) DO UPDATE SET standing = :standing, rows = :rows, work = :work, phase = :phase,
-decision_kind = :decision_kind, permit_part = :permit_part, document = coalesce(:document, support.document),
-site_regions = :site_regions, authority_region = :authority_region, functional_zone = :functional_zone,
-facts = coalesce(:facts, support.facts), decided = :decided"""
-CASE = """INSERT INTO case_ (subject, work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data,
-progress, opened) VALUES (:subject, :work, :operator, :business_kind, :phase, :id, :utility, :requested, :confirmed, :round, :content,
-:said, :progress, :opened)
+WHERE = ("site_regions", "authority_region", "functional_zone")
+PERSONAL = ("contact_name", "contact_phone")
+WAKES = 200
+"""Subjects looked at in one transaction because their time has come."""
+CASE_COLUMNS = ("id", "utility", "requested", "confirmed", "round", "content", "said", "opened", "asked", "receipt")
+CASE = """INSERT INTO case_ (subject, work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data, opened,
+asked, receipt) VALUES (:subject, :work, :operator, :business_kind, :phase, :id, :utility, :requested, :confirmed, :round, :content, :said,
+:opened, :asked, :receipt)
 ON CONFLICT (subject, work, operator, business_kind, phase) DO UPDATE SET requested = :requested, confirmed = :confirmed,
-round = :round, content = :content, data = :said, progress = :progress"""
-TASK = """INSERT INTO task (id, subject, kind, about, detail, since) VALUES (:id, :subject, :kind, :about, :detail, :since)
-ON CONFLICT (id) DO UPDATE SET done = NULL"""
+round = :round, content = :content, data = :said, opened = :opened, asked = :asked, receipt = :receipt"""
+PERMIT = """INSERT INTO permit (subject, permit, case_id, operator, works_kind, department, route, requested, round, content, data, asked, due)
+VALUES (:subject, :permit, :case_id, :operator, :works_kind, :department, :route, :requested, :round, :content, :data, :asked, :due)
+ON CONFLICT (subject, permit) DO UPDATE SET requested = :requested, round = :round"""
+ABSENT = """INSERT INTO absence (subject, absence, kind, about, status, round, responsible, case_id, operator, since, due, provisional, noticed)
+VALUES (:subject, :absence, :kind, :about, :status, :round, :responsible, :case, :operator, :since, :due, :provisional, :now)
+ON CONFLICT (subject, absence) DO UPDATE SET status = :status, round = :round, since = :since, due = :due, provisional = :provisional,
+responsible = :responsible, noticed = CASE WHEN :status = 'NOTICED' THEN :now ELSE absence.noticed END,
+ended = CASE WHEN :status = 'ENDED' THEN :now ELSE NULL END"""
+TASK = """INSERT INTO task (id, subject, kind, about, detail, unit, since, gone) VALUES (:id, :subject, :kind, :about, :detail, :unit, :since, 0)
+ON CONFLICT (id) DO UPDATE SET done = NULL, gone = 0, detail = :detail, since = :since"""
+WAKE = """INSERT INTO wake (subject, at, guessed) VALUES (:subject, :at, :guessed)
+ON CONFLICT (subject) DO UPDATE SET at = :at, guessed = :guessed"""
 
 
 class Hookup:
-    """See `jietong.service.Service`."""
+    """See `jietong.service.Service`. `clock`: ms since 1970 UTC; what is absent is a question of the hour."""
 
     name = "hookup"
-    types = (PROJECT, APPROVAL, ACCEPTANCE, DEMAND, PROGRESSED)
+    types = (PROJECT, APPROVAL, ACCEPTANCE, DEMAND, PROGRESSED, PERMIT_DECIDED, SURVEY)
 
-    def __init__(self, city: City) -> None:
-        self.city = city
+    def __init__(self, city: City, clock: Callable[[], int]) -> None:
+        self.city, self.clock = city, clock
+        working = city.working
+        self.zone = ZoneInfo(working.zone)
+        days = Workdays(
+            zone=working.zone, cut_off=working.cut_off, days_off=working.days_off, work_days=working.work_days
+        )
+        self.clocks = Clocks(city, days)
+        self.departments = {id: department.name.zh for id, department in city.departments.items()}
+        self._learning = Learning(city)
         self._fields = cache(city.fields)
         self._serving = lru_cache(maxsize=10_000)(self._operators)
 
-    def _operators(self, utility: str, regions: Sequence[str], on: date) -> list[str]:
-        return [operator.id for operator in self.city.serving(utility, regions, on)]
+    def _operators(self, utility: str, regions: Sequence[str], on: date, red_line: str | None) -> list[str]:
+        return [operator.id for operator in self.city.serving(utility, regions, on, red_line)]
 
-    # -- learn ---------------------------------------------------------------------------------------------------------
     def learn(self, tx: Transaction, event: Event) -> Learned:
-        match event.type:
-            case t if t == PROJECT:
-                self._project(tx, event)
-            case t if t == DEMAND:
-                self._demand(tx, event)
-            case t if t == PROGRESSED:
-                return self._progress(tx, event)
-            case _:
-                self._decision(tx, event)
-        return Fate.APPLIED
+        return self._learning.learn(tx, event)
 
-    def _project(self, tx: Transaction, event: Event) -> None:
-        data = event.data
-        where = _where(data)
-        tx.execute(
-            "INSERT INTO project (subject, status, facts, site_regions, authority_region, functional_zone) VALUES (:subject, :status, :facts, "
-            ":site_regions, :authority_region, :functional_zone) ON CONFLICT (subject) DO UPDATE SET status = CASE WHEN :status = 'CHANGED' THEN "
-            "project.status ELSE :status END, facts = :facts, site_regions = :site_regions, authority_region = :authority_region, "
-            "functional_zone = :functional_zone",
-            {"subject": event.subject, "status": data["status"], "facts": dumps(known(data["project"])), **where},
-        )  # fmt: skip
-        if data["status"] == "DECIDED":
-            self._support(tx, event, "", IN_FORCE, {"document": data["document_number"]})
-
-    def _decision(self, tx: Transaction, event: Event) -> None:
-        data = event.data
-        if event.type == APPROVAL and data["work"]:
-            _work(tx, event.subject, data["work"], data["previous_work"])
-        standing = STANDING.get(data["decision"])
-        key = {"subject": event.subject, "source": event.source, "type": event.type, "item": data["item_instance"]}
-        if data["decision"] == "DOCUMENTED":
-            tx.execute("UPDATE support SET document = :document WHERE subject = :subject AND source = :source AND type = :type AND item = :item",
-                       {**key, "document": data["document_number"]})  # fmt: skip
-        elif data["decision"] == "APPROVED":
-            self._support(tx, event, data["item_instance"], IN_FORCE, {
-                "work": data["work"], "phase": data["phase"], "document": data["document_number"], "permit_part": data.get("permit_part"),
-                "decision_kind": data.get("decision_kind") or data.get("acceptance_kind"), "facts": _json(data.get("project")),
-            })  # fmt: skip
-        elif standing:
-            tx.execute("UPDATE support SET standing = :standing WHERE subject = :subject AND source = :source AND type = :type AND item = :item",
-                       {**key, "standing": standing})  # fmt: skip
-
-    def _support(self, tx: Transaction, event: Event, item: str, standing: str, more: Mapping[str, Any]) -> None:
-        """What this fact opens is settled when it is decided; a historical one opens nothing, ever."""
-        rows = [] if event.data["historical"] else self.city.triggered(event.type, event.data)
-        opens = [[row.business_kind, list(row.utilities), row.customer_role] for row in rows]
-        tx.execute(SUPPORT, {
-            "subject": event.subject, "source": event.source, "type": event.type, "item": item, "standing": standing, "rows": dumps(opens),
-            "work": None, "phase": 1, "decision_kind": None, "permit_part": None, "facts": None, "document": None, "decided": _millis(event.time),
-            **_where(event.data), **more,
-        })  # fmt: skip
-
-    def _demand(self, tx: Transaction, event: Event) -> None:
-        data = event.data
-        if data["action"] in ("CONFIRMED", "CORRECTED"):
-            tx.execute("INSERT INTO demand (subject, work, phase, demand, basis, operators) "
-                       "VALUES (:subject, :work, :phase, :demand, :basis, :operators) "
-                       "ON CONFLICT (subject, work, phase) DO UPDATE SET demand = :demand, basis = :basis, operators = :operators",
-                       {"subject": event.subject, "work": data["work"] or "", "phase": data["phase"], "demand": dumps(known(data["demand"])),
-                        "basis": data["demand_basis"], "operators": dumps(data["operators_chosen"])})  # fmt: skip
-
-    def _progress(self, tx: Transaction, event: Event) -> Learned:
-        data = event.data
-        if data["status"] in ACKNOWLEDGED:
-            return Fate.FILTERED
-        found = tx.execute("UPDATE case_ SET progress = :status WHERE subject = :subject AND id = :case",
-                           {"subject": event.subject, "status": data["status"], "case": data["case"]}).rowcount  # fmt: skip
-        if not found:
-            self._task(
-                tx,
-                event.subject,
-                "unknown-case",
-                data["case"],
-                f"{data['operator']} answered a case that was never asked of it",
-                event,
-            )
-        elif data["status"] == "REFUSED":
-            self._task(
-                tx, event.subject, "refused", data["case"], f"{data['operator']} refused {data['business_kind']}", event
-            )
-        return Fate.APPLIED
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
+        """Subjects with a clock that has run out, or that counted on a year whose calendar is published since."""
+        rows = tx.execute("SELECT subject FROM wake WHERE at <= :now OR guessed < :year ORDER BY at LIMIT :most",
+                          {"now": now, "year": self.clocks.published, "most": WAKES}).all()  # fmt: skip
+        return [row[0] for row in rows]
 
     # -- due -------------------------------------------------------------------------------------------------------------
     def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:
-        """Bring every case of a project to where its facts want it."""
-        told = _Known(tx, subject)
-        wants = wanted(told.supports, told.works, told.chosen, self._serving)
+        """Bring everything of a subject to where its facts want it."""
+        turn = _Turn(tx, Known(tx, subject, self.zone), cause, self.clock())
+        wants = self.wants(turn.told)
         drafts: list[Draft] = []
-        for identity in sorted(wants.live.keys() | told.cases.keys()):
-            want = wants.live.get(identity)
-            case = told.cases.get(identity) or Case(identity.case(subject), want.utility if want else "")
-            drafts += self._brought(tx, told, identity, case, target(wants, identity, case.progress), want, cause)
-        self._level_tasks(tx, told, wants, cause)
+        for identity in sorted(wants.live.keys() | turn.told.cases.keys()):
+            drafts += self._of_case(turn, identity, wants)
+        drafts += self._answers(turn)
+        drafts += self._trenches(turn)
+        drafts += self._absences(turn)
+        self._breaches(turn)
+        self._level_tasks(turn, wants)
         return drafts
 
-    def _brought(self, tx: Transaction, told: _Known, identity: Identity, case: Case, aim: str | None, want: Want | None,
-                 cause: Event | None) -> Iterator[Draft]:  # fmt: skip
-        demand = told.demand(identity)
-        content = told.content(want, demand) if want else case.content
-        while status := next_status(case, aim, demand is not None, content):
-            said = self._said(identity, want, case) if want else loads(case.said)
-            case.round, case.requested, case.content, case.said = case.round + 1, AFTER[status], content, dumps(said)
+    def wants(self, told: Known) -> Wanted:
+        """What its facts want; a case may want another (an owner that must move its pipe), as long as it stands itself."""
+        red_line = told.red_line
+
+        def serving(utility: str, regions: Sequence[str], on: date) -> Sequence[str]:
+            return self._serving(utility, regions, on, red_line)
+
+        supports = [s for s in told.supports if s.type != PROGRESSED]
+        derived = [s for s in told.supports if s.type == PROGRESSED]
+        wants = wanted(supports, told.works, told.chosen, serving)
+        by_case = {case.id: identity for identity, case in told.cases.items()} if derived else {}
+        for _ in derived:  # a chain is as long as it has links at most
+            following = [standing(s, _stands(wants, by_case.get(s.item))) for s in derived]
+            before, wants = wants, wanted([*supports, *following], told.works, told.chosen, serving)
+            if wants == before:
+                break
+        return wants
+
+    def _of_case(self, turn: _Turn, identity: Identity, wants: Wanted) -> Iterator[Draft]:
+        told, want = turn.told, wants.live.get(identity)
+        case = told.cases.get(identity)
+        if case is None:
+            case = told.cases[identity] = Case(identity.case(told.subject), want.utility if want else "")
+        if again(case, wants.applied.get(identity)):
+            case.progress = case.progressed = None
+            case.confirmed = False
+            turn.tx.execute("UPDATE case_ SET progress = NULL, progressed = NULL, plan = NULL WHERE subject = :subject AND id = :case",
+                            {"subject": told.subject, "case": case.id})  # fmt: skip
+        aim = target(wants, identity, case.progress)
+        yield from self._permits(turn, identity, case, aim)
+        yield from self._brought(turn, identity, case, aim, want, wants)
+
+    def _brought(
+        self, turn: _Turn, identity: Identity, case: Case, aim: str | None, want: Want | None, wants: Wanted
+    ) -> Iterator[Draft]:
+        told, asked, declined = turn.told, identity in wants.applied, identity in wants.declined
+        demand, permits = told.demand(identity), parallel.state(turn.permits(case.id), self.departments)
+        content = self._content(told, identity, want, demand, permits, case)
+        while status := next_status(identity, case, aim, demand is not None, content, asked):
+            opens = status in ("LEAD", "REQUESTED") and (case.requested not in (OPEN, SUSPENDED) or not case.opened)
+            moment = turn.moment(want)
+            reason = _reason(
+                status, told, want, declined, asked, content.why(case.content) if status == "AMENDED" else ""
+            )
+            today = self._today(told, identity, case.utility, demand)
+            if opens:
+                case.opened = _millis(moment)
+                case.receipt = dumps(promises.receipt(self.city.promise(identity.operator), self._answer_by(identity, case.opened),
+                                                      len(today["fields_known"]), len(today["fields_to_ask"])))  # fmt: skip
+            said = self._said(told, identity, want, case) if want else loads(case.said)
+            case.round, case.requested, case.said, case.asked = (
+                case.round + 1,
+                AFTER[status],
+                dumps(said),
+                _millis(moment),
+            )
+            case.content = str(content)
             case.confirmed = (case.confirmed or status == "REQUESTED") and status != "LEAD"
-            moment = cause.recorded if cause else _moment(want.support.decided if want else case.opened)
-            case.opened = case.opened or _millis(moment)
-            tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **_columns(case)})
-            data = {**said, **self._today(told, identity, case.utility, demand), "status": status, "round": case.round}
+            turn.tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **columns(case)})
             yield Draft(
                 type=REQUESTED, subject=told.subject, time=moment, operator=identity.operator, about=(case.id, str(case.round)),
-                data={**data, "reason": _reason(status, told, want)},
+                data={**said, **today, "status": status, "round": case.round, "reason": reason, "permits": permits[0] or None,
+                      "permits_reason": permits[1][:1000] or None, **_authorised(told, identity.operator, today)},
             )  # fmt: skip
 
-    def _said(self, identity: Identity, want: Want, case: Case) -> dict[str, Any]:
+    def _content(
+        self,
+        told: Known,
+        identity: Identity,
+        want: Want | None,
+        demand: Demand | None,
+        permits: tuple[str, str],
+        case: Case,
+    ) -> Content:
+        if want is None:
+            kept = Content(*case.content.split("\x1f")) if case.content else Content("", "", "", "", "")
+            return kept._replace(authorised=_consented(told, identity.operator), permits=kept.permits)
+        support = want.support
+        return Content(
+            told.mark, want.work or "", " ".join(support.site_regions), support.functional_zone or "",
+            f"{demand.basis} {demand.values}" if demand else "",
+            f"{support.missing_due} {' '.join(support.missing)}" if support.missing_due else "",
+            told.works.origin(identity.work) or "", " ".join(permits), _consented(told, identity.operator),
+        )  # fmt: skip
+
+    def _said(self, told: Known, identity: Identity, want: Want, case: Case) -> dict[str, Any]:
         """What a request says of a case itself: kept beside it, so that its cancellation can say it again."""
-        support, promise = want.support, self.city.promises.get(want.utility)
+        support, promise = want.support, self.city.promise(identity.operator)
+        receipt, origin = loads(case.receipt or "{}"), told.works.origin(identity.work)
         return {
             "case": case.id, "operator": identity.operator, "utility": want.utility, "business_kind": identity.business_kind,
             "phase": identity.phase, "work": want.work, "trigger_type": support.type, "trigger_document": support.document,
@@ -210,95 +229,373 @@ class Hookup:
             "applicant_visit_required": bool(promise and promise.applicant_visit), "customer_role": want.customer_role,
             "contact_within_hours": promise.contact_within_hours if promise else None, "site_regions": list(support.site_regions),
             "authority_region": support.authority_region, "functional_zone": support.functional_zone, "historical": False,
+            "answer_by": receipt.get("contact_by"), "answer_by_provisional": receipt.get("provisional"),
+            "promised_plan_days": receipt.get("plan_days"), "promised_connect_days": receipt.get("connect_days"),
+            "promised_fee": receipt.get("fee"), "promised_boundary": receipt.get("boundary"),
+            "missing": list(support.missing) or None, "missing_due": support.missing_due,
+            "continues": identity._replace(work=origin).case(told.subject) if origin is not None else None,
         }  # fmt: skip
 
-    def _today(self, told: _Known, identity: Identity, utility: str, demand: Demand | None) -> dict[str, Any]:
+    def _today(self, told: Known, identity: Identity, utility: str, demand: Demand | None) -> dict[str, Any]:
         """What is known of the project now, and what is left to ask the company: the one form, prefilled."""
         values = loads(demand.values) if demand else None
         have, ask = sort_fields(self._fields(utility, identity.business_kind), told.facts, values or {})
         return {"project": told.facts, "demand": values, "demand_basis": demand.basis if demand else "UNKNOWN",
                 "fields_known": have, "fields_to_ask": ask}  # fmt: skip
 
+    def _answer_by(self, identity: Identity, opened: int) -> Any:
+        if identity.business_kind == "PROTECT":
+            return self.clocks.protect_by(identity.operator, opened)
+        return self.clocks.contact_by(opened)
+
+    # -- parallel permits ------------------------------------------------------------------------------------------------
+    def _permits(self, turn: _Turn, identity: Identity, case: Case, aim: str | None) -> Iterator[Draft]:
+        """One package of parallel permits for the plan that stands; what another plan asked for is called back."""
+        told = turn.told
+        plan: dict[str, Any] = loads(case.plan) if case.plan else {}
+        works = bool(plan.get("works_external")) and aim == OPEN and not over(identity.business_kind, case.progress)
+        if not works and not told.has["permit"] and not told.has["works"]:
+            return
+        on = _moment(case.progressed or 0).astimezone(self.zone).date()
+        said: dict[str, Any] = loads(case.said) if works else {}
+        needed = (
+            list(parallel.needs(case.id, plan, case.utility, said.get("site_regions", ()), on, self.city))
+            if works
+            else []
+        )
+        turn.nobody += [(f"{case.id}/{need}", need) for need in needed if isinstance(need, str)]
+        wanted = {need.permit: need for need in needed if isinstance(need, Need)}
+        for permit in turn.permits(case.id):
+            if permit.permit not in wanted and permit.requested == OPEN:
+                permit.requested, permit.round = CANCELLED, permit.round + 1
+                yield self._permit(turn, permit, "CANCELLED")
+        have = {permit.permit for permit in turn.permits(case.id) if permit.requested == OPEN}
+        for need in (wanted[name] for name in sorted(wanted.keys() - have)):
+            yield self._asked(turn, identity, case, need, plan, said)
+        self._plan_works(turn, identity, case, plan if works else {})
+
+    def _asked(
+        self, turn: _Turn, identity: Identity, case: Case, need: Need, plan: Mapping[str, Any], said: Mapping[str, Any]
+    ) -> Draft:
+        road = self.city.roads.get(plan.get("road") or "")
+        moment = turn.moment(None)
+        by = self.clocks.permit_by(_millis(moment))
+        data: dict[str, Any] = {
+            "permit": need.permit, "case": case.id, "operator": identity.operator, "utility": case.utility, "works_kind": need.works_kind,
+            "route": need.route, "department": need.department, "parallel_group": case.id, **parallel.said(plan, road),
+            "due_on": by.at.astimezone(self.zone).date(), "applicant_uscc": None,
+            "applicant_name": self.city.operators[identity.operator].name.zh if identity.operator in self.city.operators else None,
+            "materials": [], "item_code": None, "historical": False, **{name: said[name] for name in WHERE},
+        }  # fmt: skip
+        before = next((p for p in turn.permits(case.id) if p.permit == need.permit), None)
+        permit = Permit(need.permit, case.id, identity.operator, need.works_kind, need.department, need.route, OPEN,
+                        before.round + 1 if before else 1, "", dumps(data), _millis(moment), _millis(by.at))  # fmt: skip
+        turn.told.permits = [p for p in turn.told.permits if p.permit != need.permit] + [permit]
+        return self._permit(turn, permit, "REQUESTED")
+
+    def _permit(self, turn: _Turn, permit: Permit, status: str) -> Draft:
+        turn.tx.execute(
+            PERMIT, {"subject": turn.told.subject, **{name: getattr(permit, name) for name in PERMIT_COLUMNS}}
+        )
+        return Draft(type=PERMIT_REQUESTED, subject=turn.told.subject, time=turn.moment(None), about=(permit.permit, str(permit.round)),
+                     data={**loads(permit.data), "status": status, "round": permit.round})  # fmt: skip
+
+    def _plan_works(self, turn: _Turn, identity: Identity, case: Case, plan: Mapping[str, Any]) -> None:
+        """Where this case's owner wants to dig now; others who dig in that street are looked at again."""
+        by = {"subject": turn.told.subject, "case": case.id}
+        before = turn.tx.execute(
+            "SELECT road, start, finish FROM works WHERE subject = :subject AND case_id = :case", by
+        ).one()
+        road, start, finish = (plan.get(name) for name in ("road", "planned_start", "planned_finish"))
+        now = (road, start.isoformat(), finish.isoformat()) if road and start and finish else None
+        if before == now:
+            return
+        if now is None:
+            turn.tx.execute("DELETE FROM works WHERE subject = :subject AND case_id = :case", by)
+        else:
+            turn.tx.execute("INSERT INTO works (subject, case_id, road, operator, start, finish) "
+                            "VALUES (:subject, :case, :road, :operator, :start, :finish) "
+                            "ON CONFLICT (subject, case_id) DO UPDATE SET road = :road, start = :start, finish = :finish",
+                            {**by, "operator": identity.operator, "road": now[0], "start": now[1], "finish": now[2]})  # fmt: skip
+        turn.told.has["works"] = True
+        for street in {place[0] for place in (before, now) if place}:
+            turn.tx.execute("INSERT INTO wake (subject, at) SELECT DISTINCT subject, 0 FROM works WHERE road = :road AND subject <> :subject "
+                            "ON CONFLICT (subject) DO UPDATE SET at = 0", {"road": street, "subject": turn.told.subject})  # fmt: skip
+
+    # -- dig once --------------------------------------------------------------------------------------------------------
+    def _trenches(self, turn: _Turn) -> Iterator[Draft]:
+        told, tx = turn.told, turn.tx
+        if not (told.has["works"] or told.has["trench"]):
+            return
+        by = {"subject": told.subject}
+        stood = {
+            row[0]: row[1:]
+            for row in tx.execute("SELECT road, status, round, content FROM trench WHERE subject = :subject", by).all()
+        }
+        roads = {row[0] for row in tx.execute("SELECT DISTINCT road FROM works WHERE subject = :subject", by).all()}
+        for road in sorted(roads | stood.keys()):
+            rows = tx.execute(
+                "SELECT subject, case_id, operator, start, finish FROM works WHERE road = :road", {"road": road}
+            ).all()
+            planned = [
+                trench.Works(subject, case, operator, date.fromisoformat(start), date.fromisoformat(finish))
+                for subject, case, operator, start, finish in rows
+            ]
+            plan = trench.proposal(told.subject, planned, [m for m in self.city.moratoria if m.road == road])
+            status, round_, before = stood.get(road, ("WITHDRAWN", 0, ""))
+            content = (
+                ""
+                if plan is None
+                else dumps([[list(map(str, w)) for w in plan.works], str(plan.start), str(plan.finish)])
+            )
+            if content == before:
+                continue
+            word = "WITHDRAWN" if plan is None else "AMENDED" if status == "PROPOSED" else "PROPOSED"
+            stands = "WITHDRAWN" if plan is None else "PROPOSED"
+            tx.execute("INSERT INTO trench (subject, road, status, round, content) VALUES (:subject, :road, :status, :round, :content) "
+                       "ON CONFLICT (subject, road) DO UPDATE SET status = :status, round = :round, content = :content",
+                       {**by, "road": road, "status": stands, "round": round_ + 1, "content": content})  # fmt: skip
+            name = str(uuid5(NAMESPACE_URL, "\x1f".join((told.subject, "trench", road))))
+            yield Draft(type=TRENCH, subject=told.subject, time=_moment(turn.now), about=(name, str(round_ + 1)),
+                        data={"proposal": name, "road": road, "status": word, "round": round_ + 1, **_trench(plan),
+                              "site_regions": list(told.where.site_regions)})  # fmt: skip
+
+    # -- absences --------------------------------------------------------------------------------------------------------
+    def _absences(self, turn: _Turn) -> Iterator[Draft]:
+        """What should have happened by now and has not; what is noticed and has happened since; when to look again."""
+        told = turn.told
+        running = list(self.clocks.of(told.cases, turn.steps, told.permits, told.supports, told.begun, turn.receipts))
+        absent = {_absence(told.subject, clock): clock for clock in running if clock.notice <= turn.now}
+        noticed = told.absences()
+        for name in sorted(absent.keys() - {n for n, a in noticed.items() if a.status == "NOTICED"}):
+            clock, before = absent[name], noticed.get(name)
+            yield self._absent(turn, name, clock, "NOTICED", before.round + 1 if before else 1)
+        for name, was in sorted(noticed.items()):
+            if was.status == "NOTICED" and name not in absent:
+                gone = Clock(
+                    was.kind,
+                    was.about,
+                    was.responsible,
+                    was.since,
+                    was.due,
+                    bool(was.provisional),
+                    was.due,
+                    was.case,
+                    was.operator,
+                )
+                yield self._absent(turn, name, gone, "ENDED", was.round + 1)
+        self._wake(turn, [clock for clock in running if clock.notice > turn.now])
+
+    def _absent(self, turn: _Turn, name: str, clock: Clock, status: str, round: int) -> Draft:
+        subject = turn.told.subject
+        turn.tx.execute(ABSENT, {
+            "subject": subject, "absence": name, "kind": clock.kind, "about": clock.about, "status": status, "round": round,
+            "responsible": clock.responsible, "case": clock.case, "operator": clock.operator, "since": clock.since, "due": clock.due,
+            "provisional": int(clock.provisional), "now": turn.now,
+        })  # fmt: skip
+        return Draft(type=ABSENCE, subject=subject, time=_moment(turn.now), about=(name, str(round)), data={
+            "absence": name, "kind": clock.kind, "status": status, "round": round, "responsible": clock.responsible, "about": clock.about[:200],
+            "case": clock.case, "operator": clock.operator, "since": _moment(clock.since), "due_at": _moment(clock.due),
+            "provisional": clock.provisional, "site_regions": list(turn.told.where.site_regions),
+            "authority_region": turn.told.where.authority_region or None,
+        })  # fmt: skip
+
+    def _wake(self, turn: _Turn, ahead: Sequence[Clock]) -> None:
+        by = {"subject": turn.told.subject}
+        before = turn.tx.execute("SELECT at, guessed FROM wake WHERE subject = :subject", by).one()
+        guessed = self.clocks.published if any(clock.provisional for clock in ahead) else None
+        now = (min(clock.notice for clock in ahead), guessed) if ahead else None
+        if now is None and before:
+            turn.tx.execute("DELETE FROM wake WHERE subject = :subject", by)
+        elif now and now != before:
+            turn.tx.execute(WAKE, {**by, "at": now[0], "guessed": now[1]})
+
+    # -- refused steps and broken promises -------------------------------------------------------------------------------
+    def _answers(self, turn: _Turn) -> Iterator[Draft]:
+        """Every step that was not applied is answered to its sender, once."""
+        told = turn.told
+        cases = {case.id: (identity, case) for identity, case in told.cases.items()}
+        for refusal in turn.refusals:
+            if refusal.answered or not refusal.operator:
+                continue
+            turn.tx.execute("UPDATE refusal SET answered = 1 WHERE subject = :subject AND event = :event",
+                            {"subject": told.subject, "event": refusal.event})  # fmt: skip
+            found = cases.get(refusal.case)
+            if found and found[0].operator == refusal.operator and found[1].round:
+                yield self._corrected(turn, *found, refusal)
+            else:
+                yield self._unknown(turn, refusal)
+
+    def _corrected(self, turn: _Turn, identity: Identity, case: Case, refusal: Refusal) -> Draft:
+        told = turn.told
+        case.round, case.asked = case.round + 1, turn.now
+        turn.tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **columns(case)})
+        status = {OPEN: "AMENDED", SUSPENDED: "SUSPENDED"}.get(case.requested, "CANCELLED")
+        today = self._today(told, identity, case.utility, told.demand(identity))
+        permits = parallel.state(turn.permits(case.id), self.departments)
+        return Draft(
+            type=REQUESTED, subject=told.subject, time=turn.moment(None), operator=identity.operator, about=(case.id, str(case.round)),
+            data={**loads(case.said), **today, "status": status, "round": case.round, "reason": "WRONG_STEP", "permits": permits[0] or None,
+                  "permits_reason": permits[1][:1000] or None, "refused_step": refusal.event, "refused_because": refusal.because[:500],
+                  **_authorised(told, identity.operator, today)},
+        )  # fmt: skip
+
+    def _unknown(self, turn: _Turn, refusal: Refusal) -> Draft:
+        """Its sender holds a case that nobody asked of it: told to close it, and nothing of the project."""
+        step = refusal.data
+        operator = self.city.operators.get(refusal.operator)
+        return Draft(
+            type=REQUESTED, subject=turn.told.subject, time=turn.moment(None), operator=refusal.operator,
+            about=(refusal.case, "unknown", refusal.event),
+            data={
+                "case": refusal.case, "operator": refusal.operator, "utility": operator.utility if operator else "UNKNOWN",
+                "business_kind": step["business_kind"], "phase": step["phase"], "work": step.get("work"), "status": "CANCELLED", "round": 1,
+                "reason": "UNKNOWN_CASE", "triggered_at": _moment(refusal.at), "project": {}, "authority_region": turn.told.where.authority_region,
+                "refused_step": refusal.event, "refused_because": refusal.because[:500],
+            },
+        )  # fmt: skip
+
+    def _breaches(self, turn: _Turn) -> None:
+        """Receipts against what came; a breach once noted stays."""
+        told = turn.told
+        if not told.has["step"] or (turn.cause and turn.cause.type not in (PROGRESSED, PERMIT_DECIDED)):
+            return
+        for case in told.cases.values():
+            steps = [step for step in turn.steps.get(case.id, ()) if step.status not in ACKNOWLEDGED]
+            state = parallel.state(turn.permits(case.id), self.departments)[0]
+            allowed = state in ("", parallel.ALL_GRANTED)
+            for kind, detail in promises.breaches(
+                case.opened, turn.receipts.get(case.id, {}), steps, self.clocks, allowed
+            ):
+                turn.tx.execute("INSERT INTO breach (subject, case_id, kind, detail, since) VALUES (:subject, :case, :kind, :detail, :now) "
+                                "ON CONFLICT (subject, case_id, kind) DO NOTHING",
+                                {"subject": told.subject, "case": case.id, "kind": kind, "detail": detail, "now": turn.now})  # fmt: skip
+
     # -- tasks: what waits for a person ----------------------------------------------------------------------------------
-    def _level_tasks(self, tx: Transaction, told: _Known, wants: Wanted, cause: Event | None) -> None:
-        """Tasks that follow from the facts, opened and closed with them."""
+    def _level_tasks(self, turn: _Turn, wants: Wanted) -> None:
+        """Tasks follow from the facts: opened with their cause and closed with it. One that a person has closed stays
+        closed until its cause is gone and comes again."""
+        told, due = turn.told, self._tasks(turn, wants)
+        rows = turn.tx.execute(
+            "SELECT id, kind, about, done, gone FROM task WHERE subject = :subject", {"subject": told.subject}
+        ).all()
+        stand = {(kind, about): (id, done, gone) for id, kind, about, done, gone in rows}
+        for kind, about in sorted(due):
+            id, done, gone = stand.get(
+                (kind, about), (str(uuid5(NAMESPACE_URL, "\x1f".join((told.subject, kind, about)))), 1, 1)
+            )
+            if done is not None and gone:
+                detail, unit = due[kind, about]
+                turn.tx.execute(TASK, {"id": id, "subject": told.subject, "kind": kind, "about": about, "detail": detail, "unit": unit,
+                                       "since": turn.now})  # fmt: skip
+        for what, (id, _, gone) in sorted(stand.items()):
+            if what not in due and not gone:
+                turn.tx.execute(
+                    "UPDATE task SET done = coalesce(done, :now), gone = 1 WHERE id = :id", {"id": id, "now": turn.now}
+                )
+
+    def _tasks(self, turn: _Turn, wants: Wanted) -> dict[tuple[str, str], tuple[str, str]]:
+        """(kind, about): what to do, and in whose queue."""
         due = {
-            ("uncovered", f"{utility}/{kind}"): "no operator serves this area: find one"
+            ("uncovered", f"{utility}/{kind}"): ("no operator serves this area: find one", OFFICE)
             for utility, kind in wants.uncovered
         }
-        for identity, case in told.cases.items():
+        for identity, case in turn.told.cases.items():
+            who = identity.operator
+            if case.progress == "REFUSED" and case.requested == OPEN:
+                due["refused", case.id] = (f"{who} refused {identity.business_kind}", OFFICE)
             if identity not in wants.live and case.requested != CANCELLED:
                 if case.progress == "CONNECTED":
                     due["connected-without-support", case.id] = (
-                        f"{identity.operator}: connected, and its approval fell: nothing is cut; decide"
+                        f"{who}: connected, and its approval fell: nothing is cut; decide",
+                        OFFICE,
                     )
-                elif case.requested == "SUSPENDED":
+                elif case.requested == SUSPENDED:
                     due["suspended", case.id] = (
-                        f"{identity.operator}: accepted, and its support fell: make safe, then decide"
+                        f"{who}: accepted, and its support fell: make safe, then decide",
+                        OFFICE,
                     )
-        standing = {(row[1], row[2]): row[0] for row in tx.execute(
-            "SELECT id, kind, about FROM task WHERE subject = :subject AND done IS NULL "
-            "AND kind IN ('uncovered', 'suspended', 'connected-without-support')",
-            {"subject": told.subject}).all()}  # fmt: skip
-        for kind, about in sorted(due.keys() - standing.keys()):
-            self._task(tx, told.subject, kind, about, due[kind, about], cause)
-        for what in sorted(standing.keys() - due.keys()):
-            tx.execute(
-                "UPDATE task SET done = :now WHERE id = :id",
-                {"id": standing[what], "now": _millis(cause.recorded) if cause else 0},
+        for refusal in turn.refusals:
+            kind = "unknown-case" if refusal.because.startswith("no such") else "wrong-step"
+            due[kind, refusal.case if kind == "unknown-case" else refusal.event] = (
+                f"{refusal.operator}: {refusal.because}",
+                OFFICE,
             )
+        for about, works in turn.nobody:
+            due["no-department", about] = (
+                f"no department of the city decides {works}: name one in the city pack",
+                OFFICE,
+            )
+        if turn.told.has["objection"]:
+            by = {"subject": turn.told.subject}
+            for event, to in turn.tx.execute(
+                "SELECT event, objects_to FROM objection WHERE subject = :subject", by
+            ).all():
+                due["objection", event] = (f"the company objects{f' to {to}' if to else ''}: verify and answer", OFFICE)
+        return due
 
-    def _task(self, tx: Transaction, subject: str, kind: str, about: str, detail: str, cause: Event | None) -> None:
-        id = str(uuid5(NAMESPACE_URL, "\x1f".join((subject, kind, about))))
-        tx.execute(
-            TASK,
-            {
-                "id": id,
-                "subject": subject,
-                "kind": kind,
-                "about": about,
-                "detail": detail,
-                "since": _millis(cause.recorded) if cause else 0,
-            },
-        )
-
-    # -- remember, subjects ------------------------------------------------------------------------------------------------
+    # -- remember, subjects ----------------------------------------------------------------------------------------------
     def remember(self, tx: Transaction, event: Event) -> None:
-        """One of its own requests, come back from the log: what was said last stands in the case's row again."""
-        if event.type != REQUESTED:
-            return
+        """One of its own, come back from the log: what was said last stands in its row again."""
+        match event.type:
+            case t if t == REQUESTED:
+                self._remember_case(tx, event)
+            case t if t == PERMIT_REQUESTED:
+                _remember_permit(tx, event)
+            case t if t == ABSENCE:
+                data = event.data
+                tx.execute(ABSENT, {
+                    **{name: data[name] for name in ("absence", "kind", "about", "status", "round", "responsible", "case", "operator")},
+                    "subject": event.subject, "since": _millis(data["since"]), "due": _millis(data["due_at"]),
+                    "provisional": int(data["provisional"]), "now": _millis(event.time),
+                })  # fmt: skip
+            case t if t == TRENCH:
+                tx.execute("INSERT INTO trench (subject, road, status, round, content) VALUES (:subject, :road, :status, :round, '-') "
+                           "ON CONFLICT (subject, road) DO UPDATE SET status = :status, round = :round, content = '-'",
+                           {"subject": event.subject, "road": event.data["road"], "round": event.data["round"],
+                            "status": "WITHDRAWN" if event.data["status"] == "WITHDRAWN" else "PROPOSED"})  # fmt: skip
+            case _:
+                pass
+
+    def _remember_case(self, tx: Transaction, event: Event) -> None:
         data = dict(event.data)
-        works = [
-            row[0]
-            for row in tx.execute(
-                "SELECT work FROM work WHERE subject = :s ORDER BY ordinal", {"s": event.subject}
-            ).all()
-        ]
-        slot = "" if not data["work"] or not works or data["work"] == works[0] else data["work"]
-        identity = Identity(slot, data["operator"], data["business_kind"], data["phase"])
+        if data["refused_step"]:
+            tx.execute(
+                "UPDATE refusal SET answered = 1 WHERE subject = :s AND event = :event",
+                {"s": event.subject, "event": data["refused_step"]},
+            )
+        if data["reason"] == "UNKNOWN_CASE":
+            return
+        told = Known(tx, event.subject, self.zone)
+        slots = ("", *told.works.all, *([data["work"]] if data["work"] else []))
+        known_as = [Identity(slot, data["operator"], data["business_kind"], data["phase"]) for slot in slots]
+        identity = next((name for name in known_as if name.case(event.subject) == data["case"]), None)
+        if identity is None:
+            return
+        slot = identity.work
         said = {name: value for name, value in data.items() if name not in NOT_OF_THE_CASE}
-        demand = Demand(dumps(known(data["demand"])), data["demand_basis"]) if data["demand"] else None
-        content = _content(
-            _mark(known(data["project"])), data["work"], data["site_regions"], data["functional_zone"], demand
+        demand = f"{data['demand_basis']} {dumps(known(data['demand']))}" if data["demand"] else ""
+        shared = [name for name in PERSONAL if name in (data["authorised"] or ())]
+        facts = {name: value for name, value in known(data["project"]).items() if name not in shared}
+        contact = dumps({name: data["project"][name] for name in shared}) if shared else ""
+        content = Content(
+            mark(facts), data["work"] or "", " ".join(data["site_regions"]), data["functional_zone"] or "", demand,
+            f"{data['missing_due']} {' '.join(data['missing'] or ())}" if data["missing_due"] else "", told.works.origin(slot) or "",
+            " ".join((data["permits"] or "", data["permits_reason"] or "")), contact,
+        )  # fmt: skip
+        before = told.cases.get(identity) or Case(data["case"], data["utility"])
+        confirmed = data["status"] == "REQUESTED" or (data["status"] != "LEAD" and before.confirmed)
+        opened = (
+            _millis(event.time)
+            if data["status"] in ("LEAD", "REQUESTED") and before.requested != OPEN
+            else before.opened
         )
-        before = tx.execute(
-            "SELECT confirmed FROM case_ WHERE subject = :s AND id = :case", {"s": event.subject, "case": data["case"]}
-        ).one()
-        confirmed = data["status"] == "REQUESTED" or (
-            data["status"] != "LEAD" and before is not None and bool(before[0])
-        )
-        case = Case(
-            data["case"],
-            data["utility"],
-            AFTER[data["status"]],
-            confirmed,
-            data["round"],
-            content,
-            dumps(said),
-            None,
-            _millis(event.time),
-        )
-        tx.execute(CASE, {"subject": event.subject, **identity._asdict(), **_columns(case)})
+        by, counts = self._answer_by(identity, opened), (len(data["fields_known"]), len(data["fields_to_ask"]))
+        made = dumps(promises.receipt(self.city.promise(identity.operator), by, *counts))
+        receipt = before.receipt if opened == before.opened else made
+        case = Case(data["case"], data["utility"], AFTER[data["status"]], confirmed, data["round"], str(content), dumps(said),
+                    opened=opened or _millis(event.time), asked=_millis(event.time), receipt=receipt)  # fmt: skip
+        tx.execute(CASE, {"subject": event.subject, **identity._asdict(), **columns(case)})
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
         return [
@@ -309,111 +606,109 @@ class Hookup:
         ]
 
 
-class Demand(NamedTuple):
-    """What the company confirmed: the values, JSON, and on what basis."""
-
-    values: str
-    basis: str
-
-
-class _Known:
-    """Everything known of one project, read once."""
-
-    def __init__(self, tx: Transaction, subject: str) -> None:
-        self.subject = subject
-        by = {"subject": subject}
-        project = tx.execute("SELECT status, facts FROM project WHERE subject = :subject", by).one()
-        supports = tx.execute("SELECT type, item, standing, rows, work, phase, decision_kind, permit_part, document, site_regions, authority_region, "
-                              "functional_zone, decided, facts FROM support WHERE subject = :subject "
-                              "ORDER BY decided, type, item", by).all()  # fmt: skip
-        self.cancelled = project is not None and project[0] == "CANCELLED"
-        self.supports = [_support_of(row, self.cancelled) for row in supports]
-        told = [project[1]] if project else []
-        self.facts = merged(loads(text) for text in (*told, *(row[13] for row in supports)) if text)
-        self.works = [
-            row[0] for row in tx.execute("SELECT work FROM work WHERE subject = :subject ORDER BY ordinal", by).all()
-        ]
-        self.cases = {Identity(*row[:4]): _case_of(row) for row in tx.execute(
-            "SELECT work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data, progress, opened FROM case_ "
-            "WHERE subject = :subject", by).all()}  # fmt: skip
-        demands = tx.execute(
-            "SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject", by
-        ).all()
-        self._demands = {(row[0], row[1]): Demand(row[2], row[3]) for row in demands}
-        self.chosen = sorted({operator for row in demands for operator in loads(row[4])})
-        self._mark = _mark(self.facts)
-
-    def demand(self, identity: Identity) -> Demand | None:
-        """What the company confirmed for a case's 工程 and phase, or for its project; None: nothing yet."""
-        return self._demands.get((identity.work, identity.phase)) or self._demands.get(("", identity.phase))
-
-    def content(self, want: Want, demand: Demand | None) -> str:
-        return _content(self._mark, want.work, want.support.site_regions, want.support.functional_zone, demand)
+PERMIT_COLUMNS = (
+    "permit",
+    "case_id",
+    "operator",
+    "works_kind",
+    "department",
+    "route",
+    "requested",
+    "round",
+    "content",
+    "data",
+    "asked",
+    "due",
+)
 
 
-def _mark(facts: Facts) -> str:
-    return hashlib.sha256(dumps(facts).encode()).hexdigest()[:16]
+class _Turn:
+    """One look at one subject: what is known, and what is read only if it is needed."""
+
+    def __init__(self, tx: Transaction, told: Known, cause: Event | None, now: int) -> None:
+        self.tx, self.told, self.cause, self.now = tx, told, cause, now
+        self.steps: Mapping[str, Sequence[Step]] = told.steps()
+        self.refusals: Sequence[Refusal] = told.refusals()
+        self.nobody: list[tuple[str, str]] = []
+        """(about, kind of works) that no department decides."""
+
+    @property
+    def receipts(self) -> Mapping[str, Mapping[str, Any]]:
+        return {case.id: _receipt(case.receipt) for case in self.told.cases.values() if case.receipt}
+
+    def permits(self, case: str) -> list[Permit]:
+        return [permit for permit in self.told.permits if permit.case_id == case]
+
+    def moment(self, want: Want | None) -> datetime:
+        """When what is said now is said: with its cause; without one, when it was decided, so that it is said the same again."""
+        if self.cause:
+            return self.cause.recorded
+        return _moment(want.support.decided if want else self.now)
 
 
-def _content(facts: str, work: str | None, regions: Sequence[str], zone: str | None, demand: Demand | None) -> str:
-    """Names what a request would say now; when it changes, the case is amended. The paper that came to an earlier approval
-    is not in it: it changes no case."""
-    return "|".join(
-        (facts, work or "", " ".join(regions), zone or "", f"{demand.basis} {demand.values}" if demand else "")
-    )
+@lru_cache(maxsize=8192)
+def _receipt(text: str) -> Mapping[str, Any]:
+    return loads(text)
 
 
-def _support_of(row: Row, cancelled: bool) -> Support:
-    standing = FALLEN if cancelled else row[2]
-    on = _moment(row[12]).astimezone(LOCAL).date()
-    return Support(
-        row[0], row[1], standing, _openings(row[3]), row[4], row[5], row[6], row[7], row[8], _texts(row[9]), row[10], row[11], row[12], on
-    )  # fmt: skip
+def _stands(wants: Wanted, identity: Identity | None) -> str:
+    if identity in wants.live:
+        return IN_FORCE
+    return SUSPENDED if identity in wants.resting else FALLEN
 
 
-@lru_cache(maxsize=1024)
-def _openings(rows: str) -> tuple[Opening, ...]:
-    return tuple(Opening(kind, tuple(utilities), role) for kind, utilities, role in loads(rows))
+def _consented(told: Known, operator: str) -> str:
+    return dumps(told.consents[operator]) if operator in told.consents else ""
 
 
-@lru_cache(maxsize=1024)
-def _texts(regions: str) -> tuple[str, ...]:
-    return tuple(loads(regions))
+def _authorised(told: Known, operator: str, today: Mapping[str, Any]) -> dict[str, Any]:
+    """Contact data goes to an operator only on the company's consent, under a key made for that operator."""
+    contact = told.consents.get(operator, {})
+    return {"project": {**today["project"], **contact}, "authorised": sorted(contact) or None}
 
 
-def _case_of(row: Row) -> Case:
-    return Case(row[4], row[5], row[6], bool(row[7]), row[8], row[9], row[10], row[11], row[12])
+def _trench(plan: trench.Trench | None) -> dict[str, Any]:
+    if plan is None:
+        return {"works": []}
+    works = [
+        {
+            "subject": w.subject,
+            "case": w.case,
+            "operator": w.operator,
+            "planned_start": w.start,
+            "planned_finish": w.finish,
+        }
+        for w in plan.works
+    ]
+    closed = plan.moratorium
+    return {"works": works, "window_start": plan.start, "window_finish": plan.finish, "moratorium_until": closed.until if closed else None,
+            "moratorium_reason": closed.reason if closed else None}  # fmt: skip
 
 
-def _columns(case: Case) -> dict[str, Any]:
-    return {"id": case.id, "utility": case.utility, "requested": case.requested, "confirmed": int(case.confirmed), "round": case.round,
-            "content": case.content, "said": case.said, "progress": case.progress, "opened": case.opened}  # fmt: skip
+def _remember_permit(tx: Transaction, event: Event) -> None:
+    data = {name: value for name, value in event.data.items() if name not in ("status", "round")}
+    due = datetime.combine(data["due_on"], datetime.max.time(), UTC) if data["due_on"] else event.time
+    tx.execute(PERMIT, {
+        "subject": event.subject, "permit": data["permit"], "case_id": data["case"], "operator": data["operator"], "works_kind": data["works_kind"],
+        "department": data["department"], "route": data["route"], "requested": CANCELLED if event.data["status"] == "CANCELLED" else OPEN,
+        "round": event.data["round"], "content": "", "data": dumps(data), "asked": _millis(event.time), "due": _millis(due),
+    })  # fmt: skip
 
 
-def _reason(status: str, told: _Known, want: Want | None) -> str:
+def _absence(subject: str, clock: Clock) -> str:
+    return str(uuid5(NAMESPACE_URL, "\x1f".join((subject, clock.kind, clock.about))))
+
+
+def _reason(status: str, told: Known, want: Want | None, declined: bool, asked: bool, amended: str) -> str:
     if status in ("SUSPENDED", "CANCELLED"):
-        return "PROJECT_CANCELLED" if told.cancelled else "SUPPORT_FELL"
+        return "PROJECT_CANCELLED" if told.cancelled else "CUSTOMER_ASKED" if declined else "SUPPORT_FELL"
     if status == "LEAD":
-        return "PROJECT_DECIDED" if want and want.support.type == PROJECT else "APPROVAL_DECIDED"
-    return {"REQUESTED": "DEMAND_CONFIRMED", "AMENDED": "FACTS_CHANGED", "RESUMED": "SUPPORT_RETURNED"}[status]
-
-
-def _work(tx: Transaction, subject: str, work: str, previous: str | None) -> None:
-    tx.execute("INSERT INTO work (subject, work, ordinal, previous) SELECT :subject, :work, coalesce(max(ordinal), 0) + 1, :previous FROM work "
-               "WHERE subject = :subject ON CONFLICT (subject, work) DO NOTHING", {"subject": subject, "work": work,
-               "previous": previous})  # fmt: skip
-
-
-def _where(data: Facts) -> dict[str, Any]:
-    return {
-        "site_regions": dumps(list(data["site_regions"])),
-        "authority_region": data["authority_region"],
-        "functional_zone": data["functional_zone"],
-    }
-
-
-def _json(facts: Facts | None) -> str | None:
-    return None if facts is None else dumps(known(facts))
+        support: Support | None = want.support if want else None
+        kind = support.type if support else ""
+        return {PROJECT: "PROJECT_DECIDED", PROGRESSED: "UTILITY_ASKED"}.get(kind, "APPROVAL_DECIDED")
+    if status == "REQUESTED":
+        return "CUSTOMER_ASKED" if asked else "DEMAND_CONFIRMED"
+    return amended or "SUPPORT_RETURNED"
 
 
 def _millis(moment: datetime) -> int:

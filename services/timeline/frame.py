@@ -6,24 +6,37 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from types import MappingProxyType
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 from zoneinfo import ZoneInfo
 
 from stdnum import numdb
 
 from services.timeline.markup import Html, Part, tag, text
-from services.timeline.words import GROUP, Name, name_of
+from services.timeline.words import GROUP, OFFICE, Name, name_of
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 COUNTY = 6
 GLYPHS = {"lead": "○", "working": "◐", "done": "●", "stopped": "×"}
 """A state's group is told by shape as well as by colour."""
 PASSED = frozenset({"PASSED", "PASSED_TOLERANT", "APPROVED"})
-GOOD = PASSED | {"ISSUED", "REISSUED", "REGISTERED"}
+GOOD = PASSED | {
+    "ISSUED",
+    "REISSUED",
+    "REGISTERED",
+    "PUBLISHED",
+    "CORRECTED",
+    "GRANTED",
+    "NONE",
+    "DONE",
+    "KEPT",
+    "ENDED",
+}
 ENDED = frozenset({
     "REFUSED", "WITHDRAWN", "REVOKED", "DEREGISTERED", "PENALTY_REVOKED", "LAPSED", "APPLICATION_WITHDRAWN",
     "NOT_ACCEPTED", "REJECTED_AT_INTAKE", "NOT_PASSED", "CANCELLED", "CONDITION_LAPSED",
+    "LATE", "OVERDUE", "BROKEN", "NOTICED", "UNMATCHED", "PENDING_SETTLEMENT",
 })  # fmt: skip
 
 
@@ -35,7 +48,7 @@ class City:
     names: Mapping[str, str]
 
     def __getitem__(self, code: str) -> str:
-        return self.names.get(code) or division(code) or code
+        return self.names.get(code) or division(code) or (OFFICE.zh if code == "hookup-office" else code)
 
     def places(self, regions: Iterable[str]) -> str:
         """Counties, each once."""
@@ -93,10 +106,53 @@ def stream(change: int, project: str | None = None) -> str:
     return "/events?" + urlencode({"after": change} | ({} if project is None else {"project": project}))
 
 
-def pill(word: str) -> Html:
-    """A word of standing, coloured by what it means."""
+def section(key: str, title: Name, *parts: Part) -> Html:
+    """A part of a page that is drawn anew when it has changed; an empty one keeps its place and is not seen."""
+    head = tag("h2", both(title), id=f"{key}-title")
+    return tag(
+        "section", head, *parts, id=key, class_=key, aria_labelledby=f"{key}-title", data_part=True, hidden=not parts
+    )
+
+
+def empty(zh: str, words: str) -> Html:
+    return tag("p", zh, en(words), class_="empty")
+
+
+def pill(word: str, names: Mapping[str, Name] = MappingProxyType({})) -> Html:
+    """A word of standing, coloured by what it means; `names`: what it is called here, if it is called so only here."""
     tone = "stopped" if word in ENDED else "done" if word in GOOD else GROUP.get(word, "working")
-    return tag("span", both(name_of(word)), class_=f"pill {tone}")
+    return mark(names.get(word) or name_of(word), tone)
+
+
+def mark(name: Name, tone: str) -> Html:
+    return tag("span", both(name), class_=f"pill {tone}")
+
+
+def provisional(flag: object) -> Html | None:
+    """Beside every moment that depends on a year whose working days are not published yet."""
+    return mark(Name("暂定", "Provisional"), "lead") if flag else None
+
+
+def dotted(*parts: str | None) -> str:
+    return " · ".join(part for part in parts if part)
+
+
+def span(ms: int) -> str:
+    """How long, in the unit that fits."""
+    seconds = max(ms, 0) / 1000
+    for size, unit in ((86_400, "天 d"), (3_600, "小时 h"), (60, "分 min")):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.1f} 秒 s"
+
+
+def subject_url(code: str) -> str:
+    """The page of a project, unit or enterprise: a local code may hold anything."""
+    return f"/p/{quote(code, safe='')}"
+
+
+def queue_url(responsible: str) -> str:
+    return f"/queue/{quote(responsible, safe='')}"
 
 
 def both(name: Name) -> Html:

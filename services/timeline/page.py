@@ -1,4 +1,4 @@
-"""The page: all projects, one project, and a stream of what moves, for people and (as JSON) for programs.
+"""The page: all projects, one project, the queue of who is responsible, and a stream of what moves, for people and (as JSON) for programs.
 
 The store is synchronous and its connections stay in their thread, so every look at it happens in one small pool.
 """
@@ -26,13 +26,14 @@ from starlette.staticfiles import StaticFiles
 from jietong.errors import RetriableError
 from jietong.store import Bell, Store, Transaction
 from services.timeline import reads
+from services.timeline.absences import queue_page
 from services.timeline.frame import City, error_page
 from services.timeline.guard import Guard, Login, guard, problem
 from services.timeline.listing import list_page
 from services.timeline.live import Live
-from services.timeline.reads import Changed, Cursor, Filter, Found, Overview
+from services.timeline.reads import Changed, Cursor, Filter, Found, Overview, Queue
 from services.timeline.story import project_page
-from services.timeline.words import GROUP, GROUPS, STAGE_NAMES, Name
+from services.timeline.words import ABSENCES, GROUP, GROUPS, KINDS, STAGE_NAMES, Name
 
 Clock = Callable[[], datetime]
 T = TypeVar("T")
@@ -72,7 +73,7 @@ def app(
 ) -> Starlette:
     """The page over a timeline's store.
 
-    `city_name`: `zh` and `en`. `names`: Chinese names of division codes and operators. `bell`: the Timeline's, if it
+    `city_name`: `zh` and `en`. `names`: Chinese names of division codes, operators and departments. `bell`: the Timeline's, if it
     runs in this process. `stopping`: whether open streams should end (within a second).
     Raises UsageError if it would be open to others without a login (see `guard`).
     """
@@ -82,8 +83,10 @@ def app(
         routes=[
             Route("/", page.all),
             Route("/p/{code:path}", page.one),
+            Route("/queue/{responsible:path}", page.queue),
             Route("/api/projects", page.all_json),
             Route("/api/projects/{code:path}", page.one_json),
+            Route("/api/queue/{responsible:path}", page.queue_json),
             Route("/events", page.events),
             Mount("/static", StaticFiles(directory=STATIC)),
         ],
@@ -116,8 +119,7 @@ class Page:
 
     async def one(self, request: Request) -> Response:
         change, project = await self._project(request)
-        now = round(self._clock().timestamp() * 1000)
-        return _html(project_page(self._city, change, project, now))
+        return _html(project_page(self._city, change, project, self._now()))
 
     async def all_json(self, request: Request) -> Response:
         narrowed, after, limit = _filter(request), _cursor(request), _number(request, "limit", PAGE, range(1, MOST + 1))
@@ -133,6 +135,16 @@ class Page:
     async def one_json(self, request: Request) -> Response:
         change, project = await self._project(request)
         return _json({**project, "change": change})
+
+    async def queue(self, request: Request) -> Response:
+        responsible, after, _, change, found = await self._queue(request)
+        return _html(queue_page(self._city, change, responsible, after, found, self._now()))
+
+    async def queue_json(self, request: Request) -> Response:
+        responsible, _, limit, change, found = await self._queue(request)
+        following = str(found.following) if found.following else None
+        page = {"total": found.total, "absences": found.absences, "next": following}
+        return _json({"change": change, "responsible": responsible, "limit": limit, **page})
 
     async def events(self, request: Request) -> Response:
         if self._live.full:
@@ -200,10 +212,24 @@ class Page:
 
     async def _project(self, request: Request) -> tuple[int, dict[str, Any]]:
         code: str = request.path_params["code"]
-        change, project = await self._read(lambda tx: (reads.change(tx), reads.project(tx, code)))
+        now = self._now()
+        change, project = await self._read(lambda tx: (reads.change(tx), reads.project(tx, code, now)))
         if project is None:
             raise HTTPException(404)
         return change, project
+
+    async def _queue(self, request: Request) -> tuple[str, Cursor | None, int, int, Queue]:
+        """An operator, a department or the office that nothing is open with has an empty queue."""
+        responsible: str = request.path_params["responsible"]
+        if not responsible or len(responsible) > LONGEST:
+            raise HTTPException(404)
+        after, limit = _cursor(request), _number(request, "limit", PAGE, range(1, MOST + 1))
+        change, found = await self._read(lambda tx: (reads.change(tx), reads.queue(tx, responsible, after, limit)))
+        return responsible, after, limit, change, found
+
+    def _now(self) -> int:
+        """Milliseconds UTC."""
+        return round(self._clock().timestamp() * 1000)
 
     async def _look(self) -> int:
         return await self._read(reads.change)
@@ -217,13 +243,18 @@ def _filter(request: Request) -> Filter:
     state, area, operator = given.get("state", ""), given.get("area", ""), given.get("operator", "")
     if state and state not in GROUP and state not in GROUPS:
         raise ParameterError("state", f"one of {', '.join((*GROUPS, *GROUP))}")
+    absence, kind = given.get("absence", ""), given.get("kind") or "project"
+    if absence not in ("", "open", *ABSENCES):
+        raise ParameterError("absence", f"one of open, {', '.join(ABSENCES)}")
+    if kind not in KINDS:
+        raise ParameterError("kind", f"one of {', '.join(KINDS)}")
     if not re.fullmatch(r"[0-9]{0,12}", area):
         raise ParameterError("area", "a division code: digits, at most 12")
     for name, value in (("q", given.get("q", "")), ("operator", operator)):
         if len(value) > LONGEST:
             raise ParameterError(name, f"at most {LONGEST} characters")
     stage = _number(request, "stage", -1, range(len(STAGE_NAMES)))
-    return Filter(given.get("q", "").strip(), None if stage < 0 else stage, area, operator, state)
+    return Filter(given.get("q", "").strip(), None if stage < 0 else stage, area, operator, state, absence, kind)
 
 
 def _cursor(request: Request) -> Cursor | None:

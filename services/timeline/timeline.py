@@ -6,48 +6,103 @@ A row is always folded anew from every fact of its thread, so it does not matter
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from jietong.catalog import Catalog
 from jietong.event import Draft, Event, Fate
 from jietong.identifiers import SubjectKind, kind_of
 from jietong.service import Learned
 from jietong.store import Bell, Transaction
-from services.timeline import folds
+from services.timeline import cases, folds
 from services.timeline.folds import Fact, Values
 from services.timeline.tables import timeline
 
-FOLDS: Mapping[str, Callable[[list[Fact]], Values]] = {
-    "investment.project.registered.v1": folds.project,
-    "engineering.item.progressed.v1": folds.item,
-    "engineering.approval.decided.v1": folds.item,
-    "engineering.acceptance.decided.v1": folds.item,
-    "licensing.licence.changed.v1": folds.licence,
-    "realestate.registration.progressed.v1": folds.registration,
-    "utility.connection.requested.v1": folds.connection,
-    "utility.connection.progressed.v1": folds.connection,
-}
-"""The table is named as its fold; a type without one has only its line on the map."""
-WORD = ("status", "decision", "action", "step")
-IDENTITY = ("item_instance", "licence", "registration", "case")
-KEPT = (
-    "work", "phase", "item_instance", "item_name", "stage", "department_name", "decision_form", "decision_kind",
-    "acceptance_kind", "permit_part", "decision_basis", "missing_due", "buildings", "document_number", "document_title",
-    "decided_on", "valid_until", "licence", "licence_kind", "issued_on", "scope", "registration", "registration_kind",
-    "usage", "registered_on", "case", "operator", "utility", "business_kind", "round", "trigger_type", "trigger_kind",
-    "trigger_part", "triggered_at", "contact_within_hours", "answers_request", "segment_owner", "works_kind",
-)  # fmt: skip
-"""What the map may hold of an event: nothing personal, no free text of a clerk, no account."""
 
-TELLING = ("investment.project.registered.v1", "engineering.approval.decided.v1", "engineering.acceptance.decided.v1",
-           "engineering.item.progressed.v1", "utility.connection.requested.v1")  # fmt: skip
-"""Who is believed first about a project's name and place."""
+class Thread(NamedTuple):
+    """What an event is about: the fold and its table, the field that numbers it, and whether that number is everyone's
+    (a case's) or its source's own (an item's)."""
+
+    fold: Callable[[list[Fact]], Values]
+    key: str | None = None
+    shared: bool = True
+
+
+THREADS: Mapping[str, Thread] = {
+    "investment.project.registered.v1": Thread(folds.project, shared=False),
+    "engineering.item.progressed.v1": Thread(folds.item, "item_instance", shared=False),
+    "engineering.approval.decided.v1": Thread(folds.item, "item_instance", shared=False),
+    "engineering.acceptance.decided.v1": Thread(folds.item, "item_instance", shared=False),
+    "licensing.licence.changed.v1": Thread(folds.licence, "licence", shared=False),
+    "realestate.registration.progressed.v1": Thread(folds.registration, "registration", shared=False),
+    "survey.result.published.v1": Thread(folds.survey, "survey", shared=False),
+    "hookup.demand.confirmed.v1": Thread(cases.company),
+    "utility.connection.requested.v1": Thread(cases.connection, "case"),
+    "utility.connection.progressed.v1": Thread(cases.connection, "case"),
+    "works.permit.requested.v1": Thread(cases.permit, "permit"),
+    "works.permit.decided.v1": Thread(cases.permit, "permit"),
+    "works.trench.proposed.v1": Thread(cases.trench, "proposal"),
+    "service.absence.noticed.v1": Thread(cases.absence, "absence"),
+    "utility.account.transfer.requested.v1": Thread(cases.transfer, "transfer"),
+    "utility.account.transfer.answered.v1": Thread(cases.transfer, "transfer"),
+}
+"""The table is named as its fold; a type that is not here has only its line on the map."""
+WORD = ("status", "decision", "action", "step")
+KEPT = (
+    "work", "previous_work", "phase", "item_instance", "item_name", "stage", "department_name", "decision_form",
+    "decision_kind", "acceptance_kind", "permit_part", "decision_basis", "missing", "missing_due", "buildings",
+    "document_number", "document_title", "decided_on", "valid_until",
+    "licence", "licence_kind", "issued_on", "scope",
+    "registration", "registration_kind", "usage", "registered_on", "predecessors", "successors",
+    "survey", "supersedes_survey", "survey_items", "surveyed_on", "published_on", "land_area", "floor_area", "height",
+    "units",
+    "case", "operator", "utility", "business_kind", "round", "trigger_type", "trigger_kind", "trigger_part",
+    "triggered_at", "contact_within_hours", "answer_by", "answer_by_provisional", "promised_plan_days",
+    "promised_connect_days", "promised_fee", "promised_boundary", "applicant_visit_required", "continues", "permits",
+    "refused_step", "refused_because", "answers_request", "segment_owner", "protection", "promised_days",
+    "visit_demanded",
+    "permit", "works_kind", "route", "department", "road", "length_m", "area_m2", "planned_start", "planned_finish",
+    "due_on", "parallel_group", "accepted_on", "working_days_used",
+    "proposal", "works", "window_start", "window_finish", "moratorium_until", "moratorium_reason",
+    "absence", "kind", "responsible", "about", "since", "due_at", "provisional",
+    "transfer", "choice", "answers_round", "settlement_seen", "read_on", "auto_debit_stopped", "contract_signed", "safety_checked", "effective_on",
+    "operators_chosen", "demand_basis", "application", "begun_on", "objects_to",
+)  # fmt: skip
+"""What the map may hold of an event: nothing personal, no free text of a clerk, no account, nothing owed."""
+OF_PLAN = (
+    "works_external",
+    "length_m",
+    "fee",
+    "days",
+    "boundary",
+    "capacity",
+    "road",
+    "planned_start",
+    "planned_finish",
+)
+
+TELLING = (
+    "investment.project.registered.v1", "engineering.approval.decided.v1", "engineering.acceptance.decided.v1",
+    "engineering.item.progressed.v1", "utility.connection.requested.v1", "realestate.registration.progressed.v1",
+    "survey.result.published.v1", "hookup.demand.confirmed.v1", "works.permit.requested.v1", "works.permit.decided.v1",
+    "works.trench.proposed.v1", "service.absence.noticed.v1", "utility.account.transfer.requested.v1",
+)  # fmt: skip
+"""Who is believed first about a subject's name and place. No word about a subject need be the first one."""
+OF_UNITS = (
+    "realestate.registration.progressed.v1", "utility.account.transfer.requested.v1",
+    "utility.account.transfer.answered.v1",
+)  # fmt: skip
+"""What these are about is a unit, though a feed may know it only by a code of its own."""
+PLACES: Mapping[SubjectKind | None, str] = {
+    SubjectKind.PROJECT: "project", SubjectKind.LOCAL: "project",
+    SubjectKind.UNIT: "unit", SubjectKind.ENTERPRISE: "enterprise",
+}  # fmt: skip
+"""What has a page of its own."""
 SHOWN = ("address", "content", "total_investment", "land_area", "floor_area", "buildings", "households", "height",
-         "floors", "planned_start", "planned_finish", "applicant_name")  # fmt: skip
+         "floors", "planned_start", "planned_finish", "applicant_name", "red_line", "red_line_source")  # fmt: skip
 
 KEEP = """INSERT INTO fact (source, type, subject, sequence, id, project, thread, word, time, recorded, historical,
 detail) VALUES (:source, :type, :subject, :sequence, :id, :project, :thread, :word, :time, :recorded, :historical,
@@ -87,15 +142,15 @@ class Timeline:
         self._bell = bell
 
     def learn(self, tx: Transaction, event: Event) -> Learned:
-        """Keep the fact, fold its thread, and move its project to the top of the list."""
-        project = str(event.data.get("project_code") or event.subject)
+        """Keep the fact, fold its thread, and move whom it is about to the top of the list."""
+        project = _place(event)
         thread = _thread(event)
         tx.execute(KEEP, _fact(event, project, thread))
-        parts = _fold(tx, event.type, project, thread)
-        if kind_of(project) in (SubjectKind.PROJECT, SubjectKind.LOCAL):
-            if event.type in TELLING:
-                parts |= _tell(tx, event, project)
-            _touch(tx, project, _ms(event.time), parts)
+        parts = {project: _fold(tx, event.type, project, thread)}
+        parts[event.subject] = parts.get(event.subject, {}) | _tell(tx, event)
+        for code, known in parts.items():
+            if kind := _kind(code, event):
+                _touch(tx, code, _ms(event.time), {**known, "kind": kind})
         if self._bell is not None:
             tx.after_commit(self._bell)
         return Fate.APPLIED
@@ -109,6 +164,9 @@ class Timeline:
     def subjects(self, tx: Transaction) -> Iterable[str]:  # noqa: ARG002 — the port's
         return ()
 
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:  # noqa: ARG002
+        return ()
+
 
 def told(tx: Transaction, project: str) -> Told:
     """What is known of a project as a whole, from whoever said it."""
@@ -120,13 +178,24 @@ def told(tx: Transaction, project: str) -> Told:
     return Told(name, regions, zone, detail)
 
 
+def _kind(code: str, event: Event) -> str | None:
+    kind = PLACES.get(kind_of(code))
+    return "unit" if kind == "project" and code == event.subject and event.type in OF_UNITS else kind
+
+
+def _place(event: Event) -> str:
+    """On whose map it stands: a flat's or a firm's on the project it belongs to, if it says a code that can be one."""
+    named: str = event.data.get("project_code") or event.subject
+    known = _kind(event.subject, event) == "project" or PLACES.get(kind_of(named)) != "project"
+    return event.subject if known else named
+
+
 def _thread(event: Event) -> str:
-    """What an event is about. An item's or a licence's number is its source's own; a case's is everyone's."""
-    fold = FOLDS.get(event.type)
-    if fold is None:
+    about = THREADS.get(event.type)
+    if about is None:
         return event.type
-    key = next((str(event.data[field]) for field in IDENTITY if event.data.get(field)), "")
-    return " ".join(part for part in (fold.__name__, "" if fold is folds.connection else event.source, key) if part)
+    parts = (about.fold.__name__, "" if about.shared else event.source, str(event.data[about.key]) if about.key else "")
+    return " ".join(part for part in parts if part)
 
 
 def _fact(event: Event, project: str, thread: str) -> Values:
@@ -140,37 +209,57 @@ def _fact(event: Event, project: str, thread: str) -> Values:
         "time": _ms(event.time),
         "recorded": _ms(event.recorded),
         "historical": bool(data.get("historical")),
-        "detail": _json({field: data[field] for field in KEPT if data.get(field) is not None}),
+        "detail": _json({field: data[field] for field in KEPT if data.get(field) is not None} | _said(data)),
     }
+
+
+def _said(data: Values) -> dict[str, Any]:
+    """Of a plan what the map shows; of a surveyor its name, if it is no natural person's."""
+    plan: Values = data.get("plan") or {}
+    kept: dict[str, Any] = (
+        {"plan": {name: plan[name] for name in OF_PLAN if plan.get(name) is not None}} if plan else {}
+    )
+    if data.get("surveyor_uscc") and data.get("surveyor_name"):
+        kept["surveyor_name"] = data["surveyor_name"]
+    return kept
 
 
 def _fold(tx: Transaction, type_: str, project: str, thread: str) -> dict[str, Any]:
     """Write the thread's row; returns what follows from it for the project."""
-    fold = FOLDS.get(type_)
-    if fold is None:
+    about = THREADS.get(type_)
+    if about is None:
         return {}
+    fold = about.fold
     rows = tx.execute(THREAD, {"project": project, "thread": thread}).all()
     values = fold([Fact(*row[:7], detail=json.loads(row[7])) for row in rows])
     if fold is folds.project:
         return dict(values)
-    tx.execute(_put(fold.__name__), {**values, "project": project})
+    detail = {"detail": _json(values["detail"])} if "detail" in values else {}
+    tx.execute(_put(fold.__name__), {**values, **detail, "project": project})
     if fold is folds.item and (furthest := tx.execute(STAGE, {"project": project}).one()):
         return {"stage": furthest[0]}
     return {}
 
 
-def _tell(tx: Transaction, event: Event, project: str) -> Values:
-    facts: Mapping[str, Any] = event.data.get("project") or {}
+def _tell(tx: Transaction, event: Event) -> dict[str, Any]:
+    """Keep what an event says of its subject as a whole; returns what is believed now.
+
+    Of a flat or a firm only where it lies: its address may be where a natural person lives.
+    """
+    if event.type not in TELLING:
+        return {}
+    known = _kind(event.subject, event) == "project"
+    facts: Values = (event.data.get("project") or {}) if known else {}
     shown = {field: facts[field] for field in SHOWN if facts.get(field) is not None}
     if not facts.get("applicant_uscc"):
         shown.pop("applicant_name", None)  # without a credit code it may be a natural person
     regions: list[str] = event.data.get("site_regions") or []
     tx.execute(TELL, {
-        "project": project, "source": event.source, "type": event.type, "name": facts.get("name"),
+        "project": event.subject, "source": event.source, "type": event.type, "name": facts.get("name"),
         "regions": f" {' '.join(regions)} " if regions else None, "zone": event.data.get("functional_zone"),
         "detail": _json(shown) if facts else None,
     })  # fmt: skip
-    now = told(tx, project)
+    now = told(tx, event.subject)
     return {"name": now.name, "regions": now.regions, "zone": now.zone}
 
 
@@ -189,9 +278,11 @@ def _put(table: str) -> str:
 
 @cache
 def _upsert(parts: tuple[str, ...]) -> str:
-    changed = [f"{name} = excluded.{name}" for name in ("change", *parts)]
+    """What was once told to be a unit is one: a project's event may know it only by a feed's own code."""
+    changed = [f"{name} = excluded.{name}" for name in ("change", *parts) if name != "kind"]
     return f"""{_insert("project", ("code", "moved", "change", *parts))} ON CONFLICT (code) DO UPDATE SET
-    {", ".join(changed)}, moved = CASE WHEN excluded.moved > project.moved THEN excluded.moved ELSE project.moved END"""
+    {", ".join(changed)}, kind = CASE WHEN excluded.kind = 'unit' THEN 'unit' ELSE project.kind END,
+    moved = CASE WHEN excluded.moved > project.moved THEN excluded.moved ELSE project.moved END"""
 
 
 def _insert(table: str, names: Iterable[str]) -> str:

@@ -20,8 +20,10 @@ PATH = (
     "WORKS_FINISHED", "INSPECTED", "CONNECTED",
 )  # fmt: skip
 """A case's way from the lead to the connection."""
+LINES = frozenset({"PROTECT", "RELOCATE", "CLOSE"})
+"""Business on lines that are there already: it is completed when the works are finished."""
 ENDS = ("NOT_NEEDED", "DECLINED", "REFUSED", "CANCELLED", "LAPSED")
-STATES = (*PATH, "SUSPENDED", *ENDS)
+STATES = (*PATH, "COMPLETED", "SUSPENDED", *ENDS)
 
 UTILITIES = {
     "WATER": Name("供水", "Water"),
@@ -44,7 +46,7 @@ GROUPS = {
 GROUP = (
     dict.fromkeys(PATH[1:-1], "working")
     | dict.fromkeys(("SUSPENDED", "DECLINED", "REFUSED", "CANCELLED", "LAPSED"), "stopped")
-    | {"LEAD": "lead", "CONNECTED": "done", "NOT_NEEDED": "done"}
+    | {"LEAD": "lead", "CONNECTED": "done", "COMPLETED": "done", "NOT_NEEDED": "done"}
 )
 
 STAGE_NAMES = (
@@ -68,6 +70,8 @@ TYPES = {
     "utility.connection.progressed.v1": Name("公用办理", "Utility"),
     "works.permit.requested.v1": Name("并联申请", "Works permit"),
     "works.permit.decided.v1": Name("并联许可", "Works permit"),
+    "works.trench.proposed.v1": Name("一次开挖", "Dig once"),
+    "service.absence.noticed.v1": Name("服务缺位", "Absence"),
     "utility.account.transfer.requested.v1": Name("过户申请", "Transfer"),
     "utility.account.transfer.answered.v1": Name("过户结果", "Transfer"),
 }
@@ -125,6 +129,8 @@ WORDS = {
     "PUBLISHED": Name("已发布", "Published"),
     "CORRECTED": Name("已更正", "Corrected"),
     # the customer's form
+    "APPLIED": Name("申请接入", "Applied"),
+    "WORKS_BEGUN": Name("工程开工", "Works begun"),
     "CONFIRMED": Name("已确认用量", "Demand confirmed"),
     "CONSENTED": Name("同意共享联系方式", "Contact consented"),
     "CONSENT_WITHDRAWN": Name("撤回同意", "Consent withdrawn"),
@@ -141,6 +147,7 @@ WORDS = {
     "WORKS_FINISHED": Name("施工完成", "Works finished"),
     "INSPECTED": Name("已验收", "Inspected"),
     "CONNECTED": Name("已接通", "Connected"),
+    "COMPLETED": Name("已办结", "Completed"),
     "NOT_NEEDED": Name("无需接入", "Not needed"),
     "DECLINED": Name("用户放弃", "Declined"),
     "REFUSED": Name("不予办理", "Refused"),
@@ -160,6 +167,105 @@ WORDS = {
     "CUSTOMER": Name("用户", "Customer"),
     "DEPARTMENT": Name("部门", "Department"),
 }
+
+
+ABSENCES = {
+    "NO_CONTACT": Name("未按时联系企业", "No contact with the company"),
+    "NO_PLAN": Name("未按时答复方案", "No plan"),
+    "NO_CONNECTION": Name("未按时接通", "No connection"),
+    "NO_PROTECTION_ANSWER": Name("未答复管线保护", "No answer on protecting lines"),
+    "NO_ACKNOWLEDGEMENT": Name("未确认暂停", "Suspension not acknowledged"),
+    "NO_PERMIT_DECISION": Name("许可未按时办结", "No decision on a permit"),
+    "NO_START_OF_WORKS": Name("逾期未开工（施工许可将失效）", "Works not started, the permit lapses"),
+    "CONDITION_DUE": Name("容缺或承诺材料到期", "Papers due"),
+}
+"""服务缺位: what did not happen in time."""
+OFFICE = Name("接入服务办公室", "Hookup office")
+PROTECTION = {
+    "NONE": Name("无管线", "None"),
+    "PROTECT": Name("需保护", "Protect"),
+    "MOVE": Name("需迁改", "Move"),
+}
+"""What a pipe owner answers before the start of works."""
+PERMITS = {
+    "PENDING": Name("许可办理中", "Permits pending"),
+    "GRANTED": Name("许可已齐", "Permits granted"),
+    "REFUSED": Name("许可未准予", "Permit refused"),
+}
+WORKS_KINDS = {
+    "ROAD_OCCUPATION": Name("占用道路", "Road occupation"),
+    "ROAD_EXCAVATION": Name("挖掘道路", "Road excavation"),
+    "GREEN_SPACE": Name("占用绿地", "Green space"),
+    "TREES": Name("砍伐迁移树木", "Trees"),
+    "TRAFFIC": Name("影响交通安全", "Traffic"),
+    "RIVER": Name("涉河", "River"),
+    "HIGHWAY": Name("涉路（公路）", "Highway"),
+}
+ROUTES = {
+    "FILE": Name("备案", "File"),
+    "COMMIT": Name("告知承诺", "Commit"),
+    "APPROVE": Name("审批", "Approve"),
+    "GOVERNMENT": Name("政府批准", "Government"),
+    "EMERGENCY": Name("应急先掘后补", "Emergency"),
+}
+TRANSFERS = {
+    "PRECHECK": Name("预检中", "Being checked"),
+    "EXECUTE": Name("过户中", "Being moved"),
+    "STOP": Name("正在停止", "Being stopped"),
+    "PRECHECKED": Name("预检通过", "Checked"),
+    "PENDING_SETTLEMENT": Name("待结清", "Waiting for settlement"),
+    "PENDING": Name("待企业答复", "Not yet answered"),
+    "NOT_FOUND": Name("未找到账户", "No account found"),
+    "UNMATCHED": Name("未匹配，待人工", "Unmatched, for a person"),
+    "DONE": Name("已过户", "Done"),
+    "DECLINED": Name("不予过户", "Declined"),
+    "STOPPED": Name("已停止", "Stopped"),
+}
+CHOICES = {"MOVE": Name("过户", "Move"), "CLOSE": Name("销户", "Close"), "LEAVE": Name("不变", "Leave")}
+TRENCHES = {
+    "PROPOSED": Name("建议合并开挖", "Proposed"),
+    "AMENDED": Name("建议合并开挖", "Proposed"),
+    "WITHDRAWN": Name("建议已撤回", "Withdrawn"),
+}
+BASES = {
+    "ESTIMATED": Name("估算", "Estimated"),
+    "DECLARED": Name("申报", "Declared"),
+    "CONFIRMED": Name("企业确认", "Confirmed"),
+}
+PROMISES = {
+    "CONTACT": Name("联系企业", "Contact"),
+    "PROTECTION": Name("答复保护", "Protection answer"),
+    "PLAN": Name("答复方案", "Plan"),
+    "CONNECTION": Name("接通", "Connection"),
+    "FEE": Name("费用", "Fee"),
+    "BOUNDARY": Name("投资界面", "Boundary"),
+    "VISIT": Name("不要求到场", "No visit asked"),
+}
+"""服务承诺: what is promised on a case."""
+BECAME = {
+    "PROMISED": Name("已承诺", "Promised"),
+    "RUNNING": Name("计时中", "Running"),
+    "KEPT": Name("已兑现", "Kept"),
+    "LATE": Name("逾期办成", "Late"),
+    "OVERDUE": Name("已逾期", "Overdue"),
+    "BROKEN": Name("未兑现", "Broken"),
+}
+"""What became of a promise."""
+KINDS = {
+    "project": Name("工程项目", "Project"),
+    "unit": Name("不动产单元", "Unit"),
+    "enterprise": Name("企业", "Enterprise"),
+}
+OF_TYPE = {
+    "service.absence.noticed.v1": {"NOTICED": Name("缺位", "Noticed"), "ENDED": Name("已消除", "Ended")},
+    "utility.account.transfer.requested.v1": TRANSFERS,
+    "utility.account.transfer.answered.v1": TRANSFERS,
+    "works.trench.proposed.v1": TRENCHES,
+    "works.permit.decided.v1": {"APPROVED": Name("准予", "Granted"), "REFUSED": Name("不准予", "Refused")},
+}
+"""Words that mean something else in their type."""
+ABOUT = {"kind": ABSENCES, "works_kind": WORKS_KINDS, "choice": CHOICES, "protection": PROTECTION, "route": ROUTES}
+"""Words that mean something else in their field."""
 
 
 def name_of(word: str) -> Name:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from sqlalchemy import Column, Integer, MetaData, Table, Text
 
@@ -38,4 +38,7 @@ class Recorder:
         """Nothing of its own."""
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
+        return ()
+
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
         return ()

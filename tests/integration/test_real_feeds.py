@@ -11,9 +11,12 @@ import os
 from collections import Counter
 from datetime import date
 from pathlib import Path
+from random import Random
 from typing import Any, NamedTuple
+from zoneinfo import ZoneInfo
 
 import pytest
+import yaml
 
 from jietong import catalog, city
 from jietong.adapters.sqlite import SqliteStore
@@ -23,7 +26,10 @@ from jietong.delivery import outbox
 from jietong.delivery.draw import Drawn
 from jietong.delivery.tables import delivery
 from jietong.event import Event, Fate
+from jietong.feed import workbook
+from jietong.feed.outline import outline
 from jietong.testing import MemoryStore
+from services.hookup.cases import Identity
 from services.hookup.hookup import Hookup
 from services.hookup.tables import hookup
 
@@ -85,10 +91,10 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[Event]]:
 
 def leads(pack: str, events: list[Event]) -> Counter[tuple[str, str]]:
     """(operator, business kind) → leads that stand once the hookup service knows all these events."""
-    service, store = Hookup(city.load(pack, CATALOG)), MemoryStore("hookup", hookup)
+    service, store = Hookup(city.load(pack, CATALOG), lambda: 0), MemoryStore("hookup", hookup)
     with store.transaction() as tx:
         for event in events:
-            if service.learn(tx, event) is Fate.APPLIED:
+            if event.type in service.types and service.learn(tx, event) is Fate.APPLIED:
                 list(service.due(tx, event.subject, event))
         found = tx.execute("SELECT operator, business_kind FROM case_ WHERE requested <> 'CANCELLED'").all()
     return Counter((row[0], row[1]) for row in found)
@@ -219,6 +225,150 @@ def test_chicago_licences_are_histories_in_order_and_the_ended_ones_end(told: di
     assert all(one == sorted(one) for one in times)
 
 
+# -- the queue of a grid -----------------------------------------------------------------------------------------------
+QUEUE, WORKBOOK = "utility-caiso-queue/public_queue_clean_combined.csv", "utility-caiso-queue/publicqueuereport.xlsx"
+SHEETS = {"Grid GenerationQueue": 33, "Completed Generation Projects": 32, "Withdrawn Generation Projects": 31}
+
+
+def outbox_of(data: Path, source: str) -> list[Event]:
+    store = SqliteStore(data / f"feed-{source}.db", delivery)
+    try:
+        with store.snapshot() as tx:
+            return [CONTRACT.decode(envelope) for _, envelope in outbox.pending(tx, 100_000)]
+    finally:
+        store.close()
+
+
+def held(data: Path, source: str) -> int:
+    store = SqliteStore(data / f"feed-{source}.db", delivery)
+    try:
+        with store.snapshot() as tx:
+            return tx.execute("SELECT count(*) FROM source_held").all()[0][0]
+    finally:
+        store.close()
+
+
+@pytest.mark.parametrize("file", [QUEUE, WORKBOOK])
+def test_the_queue_is_2278_requests_with_their_life_and_twelve_rows_without_id_are_held(
+    file: str, tmp_path: Path
+) -> None:
+    drawn, refused = bring(place(file), "caiso", tmp_path)
+    assert drawn == Drawn(read=2290, new=2278, rejected=12, events=4229)
+    assert {reject.column for reject in refused} == {"queue_id"}
+    assert len({reject.place for reject in refused}) == held(tmp_path, "caiso") == 12
+    with place(QUEUE).open(encoding="utf-8-sig", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["queue_id"]]
+    lives = {f"local:caiso:{row['queue_id']}": row["status_raw"] for row in rows}
+    assert Counter(lives.values()) == {"WITHDRAWN": 1716, "ACTIVE": 327, "COMPLETED": 235}
+    words = {"ACTIVE": ["REQUESTED"], "WITHDRAWN": ["REQUESTED", "CANCELLED"], "COMPLETED": ["REQUESTED", "CONNECTED"]}
+    found: dict[str, list[str]] = {}
+    for event in outbox_of(tmp_path, "caiso"):
+        found.setdefault(event.subject, []).append(event.data["status"])
+        assert event.data["case"] == Identity("", event.data["operator"], "PERMANENT", 1).case(event.subject)
+        if event.data["status"] == "REQUESTED":
+            assert event.data["historical"] == (lives[event.subject] != "ACTIVE")
+            assert event.operator == event.data["operator"]
+    assert found == {subject: words[life] for subject, life in lives.items()}
+    assert bring(place(file), "caiso", tmp_path)[0] == Drawn(read=2290, unchanged=2278, rejected=12)
+
+
+def test_the_publishers_workbook_tells_what_the_csv_tells_and_after_it_nothing(tmp_path: Path) -> None:
+    bring(place(QUEUE), "caiso", tmp_path / "csv")
+    bring(place(WORKBOOK), "caiso", tmp_path / "xlsx")
+
+    def comparable(data: Path) -> list[tuple[Any, ...]]:
+        """Without the time of what the file does not date: that is when it was read."""
+        told = outbox_of(data, "caiso")
+        return sorted(
+            (
+                e.subject,
+                e.type,
+                e.data["status"],
+                str(e.id),
+                str(sorted(e.data.items())),
+                e.time if e.time.year < 2026 else 0,
+            )
+            for e in told
+        )
+
+    assert comparable(tmp_path / "csv") == comparable(tmp_path / "xlsx")
+    assert bring(place(WORKBOOK), "caiso", tmp_path / "csv")[0] == Drawn(read=2290, unchanged=2278, rejected=12)
+    assert bring(place(QUEUE), "caiso", tmp_path / "csv")[0].events == 0
+
+
+def test_the_workbooks_sheets_have_the_widths_that_its_publisher_gave_them_and_a_draft_sees_all_three() -> None:
+    drafted: Any = yaml.load(outline(place(WORKBOOK)), yaml.BaseLoader)  # noqa: S506
+    assert drafted["workbook"] == {"sheets": list(SHEETS), "header": "4"}
+    with workbook.opened(place(WORKBOOK)) as book:
+        widths = {name: sum(map(bool, workbook.row(place(WORKBOOK), book, name, 4))) for name in SHEETS}
+    assert widths == SHEETS
+
+
+# -- planning applications ---------------------------------------------------------------------------------------------
+PLANNING = "permit-uk-odp-planning/examples"
+
+
+def ends(events: list[Event]) -> dict[tuple[str, str], tuple[str, Any]]:
+    """The last word of each stream, and when it happened."""
+    return {(e.type, e.subject): (e.data.get("decision") or e.data["status"], e.time) for e in events}
+
+
+def test_34_planning_documents_are_eleven_cases_told_once_through_their_stages(tmp_path: Path) -> None:
+    files = [json.loads(file.read_text("utf-8")) for file in place(PLANNING).rglob("*.json")]
+    assert len(files) == 34
+    submitted = {(file.get("submission") or file)["metadata"]["id"] for file in files}
+    assert len(submitted) == 11
+    drawn, refused = bring(place(PLANNING), "odp", tmp_path)
+    assert (drawn.read, drawn.new, drawn.events, refused) == (148, 47, 47, [])
+    events = outbox_of(tmp_path, "odp")
+    assert {event.subject for event in events} == {f"local:odp:{name}" for name in submitted}
+    decided = [file["data"].get("assessment", {}) for file in files]
+    days = {one.get(f"{who}DecisionDate") for one in decided for who in ("planningOfficer", "committee")} - {None}
+    days |= {file["data"].get("appeal", {}).get("decisionDate") for file in files} - {None}
+    approvals = [event for event in events if event.type == APPROVAL]
+    assert {str(e.data["decided_on"]) for e in approvals if e.data["decision"] == "APPROVED"} == days
+    assert Counter(event.data["decision"] for event in approvals) == {"APPROVED": 6, "APPLICATION_WITHDRAWN": 2}
+    assert {word for (kind, _), (word, _) in ends(events).items() if kind == APPROVAL} == {"APPROVED"}
+    assert bring(place(PLANNING), "odp", tmp_path)[0] == Drawn(read=148, unchanged=148)
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_planning_documents_shuffled_and_twice_come_to_the_same_end(seed: int, tmp_path: Path) -> None:
+    bring(place(PLANNING), "odp", tmp_path / "whole")
+    whole = outbox_of(tmp_path / "whole", "odp")
+    files = sorted(place(PLANNING).rglob("*.json")) * 2
+    Random(seed).shuffle(files)
+    shuffled = tmp_path / "documents"
+    shuffled.mkdir()
+    for n, file in enumerate(files):
+        (shuffled / f"{n:02}.json").write_bytes(file.read_bytes())
+    bring(shuffled, "odp", tmp_path / "shuffled")
+    assert [(e.id, e.sequence) for e in outbox_of(tmp_path / "shuffled", "odp")] == [(e.id, e.sequence) for e in whole]
+    for n in range(len(files)):
+        bring(shuffled / f"{n:02}.json", "odp", tmp_path / "one by one")
+    assert ends(outbox_of(tmp_path / "one by one", "odp")) == ends(whole)
+    assert bring(place(PLANNING), "odp", tmp_path / "one by one")[0].events == 0
+    assert leads("odp", outbox_of(tmp_path / "one by one", "odp")) == leads("odp", whole)
+    assert leads("odp", whole) == {("odp-water", "TEMPORARY"): 1, ("odp-power", "TEMPORARY"): 1}
+
+
+# -- transfers ---------------------------------------------------------------------------------------------------------
+def test_manchesters_transfers_are_pre_checks_and_none_is_executed(tmp_path: Path) -> None:
+    file = place("transfer-uk-manchester/ppd_data.csv")
+    assert bring(file, "manchester", tmp_path) == (Drawn(read=15374, new=15374, events=15374), [])
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        rows = {f"local:manchester:{row['unique_id']}": row for row in csv.DictReader(stream)}
+    events = outbox_of(tmp_path, "manchester")
+    assert {event.subject for event in events} == rows.keys()
+    said = Counter((e.data["registration_kind"], e.data["status"], e.data["historical"]) for e in events)
+    assert said == {("TRANSFER", "ACCEPTED", False): 15374}
+    assert not any(e.data["accounts"] or e.data["project_code"] or e.data["registered_on"] for e in events)
+    london = ZoneInfo("Europe/London")
+    assert all(e.time.astimezone(london).date().isoformat() == rows[e.subject]["deed_date"] for e in events)
+    assert bring(file, "manchester", tmp_path)[0] == Drawn(read=15374, unchanged=15374)
+
+
+# -- again -------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("feed", FEEDS, ids=lambda feed: feed.mapping)
 def test_again_nothing_is_told_and_one_changed_cell_tells_one_thing(feed: Given, tmp_path: Path) -> None:
     bring(place(feed.file), feed.mapping, tmp_path)

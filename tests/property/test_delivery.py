@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -127,6 +127,9 @@ class TinyHookup:
     def subjects(self, tx: Transaction) -> list[str]:
         return [row[0] for row in tx.execute("SELECT project FROM approval UNION SELECT project FROM project").all()]
 
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
+        return ()
+
     def wanted(self, tx: Transaction, subject: str) -> set[tuple[str, str]]:
         project = tx.execute("SELECT area FROM project WHERE project = :p AND alive", {"p": subject}).one()
         kinds = tx.execute("SELECT DISTINCT kind FROM approval WHERE project = :p AND granted", {"p": subject}).all()
@@ -166,6 +169,9 @@ class Recorder:
 
     def subjects(self, tx: Transaction) -> list[str]:
         return []
+
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
+        return ()
 
 
 class World(RuleBasedStateMachine):

@@ -74,6 +74,9 @@ class Recorder:
         self.types: Sequence[str] = types or (DECIDED,)
         self.meets: Callable[[Event], object] = lambda event: None
         self.wants: Callable[[Event], Iterable[Draft]] = lambda event: ()
+        self.alarms: dict[str, int] = {}
+        """By subject, when it has something to say of its own accord (ms)."""
+        self.says: Callable[[str], Iterable[Draft]] = lambda subject: ()
 
     def learn(self, tx: Transaction, event: Event) -> Fate:
         tx.execute("INSERT INTO done (subject, sequence, what) VALUES (:subject, :sequence, :what)",
@@ -82,12 +85,18 @@ class Recorder:
         return Fate.FILTERED if event.data["what"] == "filtered" else Fate.APPLIED
 
     def due(self, tx: Transaction, subject: str, cause: Event | None) -> Iterable[Draft]:
-        return self.wants(cause) if cause else ()
+        if cause:
+            return self.wants(cause)
+        self.alarms.pop(subject, None)
+        return self.says(subject)
 
     def remember(self, tx: Transaction, event: Event) -> None: ...
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
         return ()
+
+    def waking(self, tx: Transaction, now: int) -> Sequence[str]:
+        return [subject for subject, at in self.alarms.items() if at <= now]
 
 
 class Stage:

@@ -747,3 +747,31 @@ def test_a_follow_up_that_the_outbox_refuses_is_the_fault_of_its_event_and_not_a
         stage.consumer().step(0)
     stage.consumer().step(0)
     assert sorted(stage.column("SELECT fate FROM inbox")) == ["applied", "dead"]
+
+
+def test_what_is_due_by_the_hour_alone_is_said_once_its_time_has_come(stage: Stage) -> None:
+    stage.service.alarms = {A: stage.now + MINUTE}
+    stage.service.says = lambda subject: [
+        Draft(type=NOTED, subject=subject, time=moment(stage.now), data={"what": "late"}, about=(subject,))
+    ]
+    consumer = stage.consumer()
+    assert consumer.wake() == 0
+    stage.now += MINUTE
+    assert consumer.wake() == 1
+    assert consumer.wake() == 0
+    assert stage.column("SELECT aggregateid FROM outbox") == [A]
+
+
+def test_what_the_hour_makes_due_is_one_transaction(stage: Stage) -> None:
+    """A death before its commit leaves it due; nothing was said."""
+    stage.service.alarms = {A: stage.now}
+    stage.service.says = lambda subject: [
+        Draft(type=NOTED, subject=subject, time=moment(stage.now), data={"what": "late"}, about=(subject,))
+    ]
+    consumer = stage.consumer()
+    with dying("consumer.before_commit"):
+        consumer.wake()
+    assert stage.column("SELECT aggregateid FROM outbox") == []
+    stage.service.alarms = {A: stage.now}
+    assert consumer.wake() == 1
+    assert stage.column("SELECT aggregateid FROM outbox") == [A]

@@ -506,7 +506,7 @@ def test_a_line_of_a_gigabyte_is_refused_without_being_read(office: Office) -> N
         ("key: number", "key: number\nsubject: {unit: b}", 5, "is about project or local"),
         ("key: number", "key: number\ncomplete: true", 5, "`complete: true` and `gone:`"),
         ("engineering.approval.decided.v1", "engineering.approval.v9", 6, "type: no such event type"),
-        ("engineering.approval.decided.v1", "engineering.item.progressed.v1", 6, "type: a feed may not write this"),
+        ("engineering.approval.decided.v1", "hookup.demand.confirmed.v1", 6, "type: a feed may not write this"),
         ("  missing:", "  historical:", 16, "historical: is set by since and finished"),
         ("  missing:", "  project.contact_phone:", 16, "contact_phone: is personal"),
         ("  missing:", "  color:", 16, "columns.color: no such field of the event; there are work, "),

@@ -19,7 +19,7 @@ from jietong.event import Draft, Event, Fate, Stream
 from jietong.identifiers import ProjectCode
 from jietong.store import Row, Store
 from jietong.testing import MemoryStore
-from services.timeline import folds
+from services.timeline import cases
 from services.timeline.folds import Fact
 from services.timeline.tables import timeline
 from services.timeline.timeline import Timeline
@@ -244,7 +244,7 @@ def case(story: str) -> str:
                     {"case": "c", "answers_request": f"id{to or rounds}"},
                 )
             )
-    return folds.connection(told)["state"]
+    return cases.connection(told)["state"]
 
 
 @pytest.mark.parametrize(
@@ -301,7 +301,7 @@ def test_progress_known_before_its_request_is_kept_and_joined_when_the_request_c
     assert (found["triggered_at"], found["lead_at"], found["contacted_at"]) == (ms(0), ms(1) + 1000, ms(30))
 
 
-def test_facts_about_a_flat_or_a_firm_stand_on_their_project_or_are_only_kept(store: SqliteStore) -> None:
+def test_facts_about_a_flat_or_a_firm_stand_on_their_project_or_on_a_page_of_their_own(store: SqliteStore) -> None:
     streams, unit = Streams(), "440703001001GB00123F00010001"
     learn(
         store,
@@ -311,8 +311,11 @@ def test_facts_about_a_flat_or_a_firm_stand_on_their_project_or_are_only_kept(st
             LICENCE, "engineering", 3, "91440703MA4WQ7K28M", licence="L1", project_code=None, status="ISSUED"
         ),
     )
-    assert row(store, "project")["code"] == CODE
+    assert row(store, "project", "kind = 'project'")["code"] == CODE
+    assert row(store, "project", "kind = 'unit'")["code"] == unit
+    assert row(store, "project", "kind = 'enterprise'")["code"] == "91440703MA4WQ7K28M"
     assert row(store, "registration")["status"] == "REGISTERED"
+    assert row(store, "registration")["project"] == CODE
     assert row(store, "licence")["project"] == "91440703MA4WQ7K28M"
 
 

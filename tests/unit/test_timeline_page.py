@@ -308,14 +308,14 @@ def test_ten_thousand_projects_are_paged_whole_with_as_few_questions_as_ten(tmp_
         assert sorted(codes(browser, limit="200")) == sorted(map(code_of, range(n)))
         listing, parameters = next(pair for pair in store.asked if "ORDER BY moved" in pair[0])
         browser.get("/", params={"operator": "jm-water", "state": "lead", "q": "工"})
-        narrowed, filled = store.asked[-2]
+        narrowed, filled = [pair for pair in store.asked if "ORDER BY moved" in pair[0]][-1]
         with store.snapshot() as tx:
             narrow = repr(tx.execute(f"EXPLAIN QUERY PLAN {narrowed}", filled).all())
             plans.append(repr(tx.execute(f"EXPLAIN QUERY PLAN {listing}", parameters).all()))
         assert "LIST SUBQUERY" in narrow
         assert "CORRELATED" not in narrow
         store.close()
-    assert asked[0] == asked[1] <= 8
+    assert asked[0] == asked[1] <= 10
     assert all("project_moved" in plan and "TEMP B-TREE" not in plan for plan in plans)
 
 
@@ -391,7 +391,7 @@ def test_one_project_shows_its_way_from_permit_to_answer_in_local_time_without_a
 def test_a_lead_that_waits_longer_than_promised_is_marked(store: Watched, hours: int, overdue: bool) -> None:
     since = NOW - timedelta(hours=hours)
     minutes = (since - MORNING).total_seconds() / 60
-    about = {"case": "c", "triggered_at": since, "contact_within_hours": 24, "project": facts(None)}
+    about = {"case": "c", "triggered_at": since, "contact_within_hours": 24, "answer_by": None, "project": facts(None)}
     learn(store, Streams().event(ASKED, "hookup", minutes, code_of(1), status="LEAD", round=1, **about))
     assert ("超过承诺时限" in client(store).get(f"/p/{code_of(1)}").text) is overdue
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from itertools import count
 from pathlib import Path
@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from connectors.utility import connector, tables
 from connectors.utility.connector import OperatorSink, OperatorSource
-from connectors.utility.platform import Case, Plan, Platform
+from connectors.utility.platform import Case, Plan, Platform, follows
 from jietong import catalog
 from jietong.adapters.sqlite import SqliteStore
 from jietong.contract import Contract
@@ -26,6 +26,7 @@ from jietong.errors import InvalidEventError, RejectedError, RetriableError, Usa
 from jietong.event import Draft, Event
 from jietong.identifiers import ProjectCode
 from jietong.keys import MemoryKeys
+from services.hookup import machine
 
 CONTRACT = Contract(catalog.load())
 NOW = datetime(2026, 4, 21, 8, 40, 7, tzinfo=UTC)
@@ -264,9 +265,9 @@ def test_a_large_customers_case_goes_from_contact_to_connection_and_each_step_is
     assert [step["answers_request"] for step in steps[:2]] == [str(lead.id), str(request.id)]
     assert [step["answers_sequence"] for step in steps[:2]] == [1, 2]
     assert steps[1]["promised_days"] == 4
-    assert steps[2]["plan"] == {
+    assert {name: value for name, value in steps[2]["plan"].items() if value is not None} == {
         "works_external": True, "access_point": "新昌路DN400供水干管", "capacity": "DN200",
-        "length_m": Decimal("86.50"), "fee": Decimal("0.00"), "days": 4,
+        "length_m": Decimal("86.50"), "fee": Decimal("0.00"), "days": 4, "emergency": False,
     }  # fmt: skip
     assert (steps[-1]["account"], water.case().status) == ("0750123456", "CONNECTED")
     assert {(step["case"], step["operator"]) for step in steps} == {(case, "jm-water")}
@@ -322,6 +323,109 @@ def test_a_step_out_of_turn_or_on_an_unknown_case_is_refused_in_words(hookup: Ho
             end(case_id(), now=NOW)
     assert [case.status for case in water.platform.cases("REFUSED")] == ["REFUSED"]
     assert water.platform.cases("LEAD", "CONTACTED") == []
+
+
+# -- before anyone digs, permits, what the city refuses ---------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("answer", "status"), [("NONE", "NOT_NEEDED"), ("PROTECT", "PLAN_REPLIED"), ("MOVE", "PLAN_REPLIED")]
+)
+def test_a_protection_request_is_answered_none_protect_or_move(
+    hookup: Hookup, water: Operator, answer: str, status: str
+) -> None:
+    water.sink.deliver(hookup.ask(business_kind="PROTECT"))
+    water.platform.protect(case_id(), answer, now=NOW)
+    [step] = water.steps()
+    assert (step["status"], step["protection"]) == (status, answer)
+
+
+def test_a_protection_request_is_never_connected_and_ends_with_its_works(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask(business_kind="PROTECT"))
+    with pytest.raises(UsageError, match="answered NONE, PROTECT or MOVE"):
+        water.platform.not_needed(case_id(), now=NOW)
+    water.platform.protect(case_id(), "PROTECT", now=NOW)
+    with pytest.raises(UsageError, match="cannot become CONNECTED"):
+        water.platform.connect(case_id(), "1", now=NOW)
+    water.platform.finish_works(case_id(), now=NOW)
+    water.sink.deliver(hookup.ask("CANCELLED", round=2, business_kind="PROTECT"))
+    assert water.case().status == "WORKS_FINISHED"
+
+
+def test_nobody_digs_while_a_permit_is_not_granted(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.accept(case_id(), now=NOW)
+    water.sink.deliver(hookup.ask("AMENDED", round=2, permits="REFUSED", permits_reason="交警: 方案不全"))
+    with pytest.raises(UsageError, match="permits for its works are refused"):
+        water.platform.start_works(case_id(), now=NOW)
+    assert water.case().permits_reason == "交警: 方案不全"
+    water.sink.deliver(hookup.ask("AMENDED", round=3, permits="GRANTED"))
+    water.platform.start_works(case_id(), now=NOW)
+
+
+def test_a_step_that_the_city_did_not_apply_is_taken_back_and_shown(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.contact(case_id(), now=NOW)
+    water.platform.say(case_id(), "CONNECTED", now=NOW, subject=PROJECT, account="1")
+    water.sink.deliver(
+        hookup.ask(
+            "AMENDED",
+            round=2,
+            reason="WRONG_STEP",
+            refused_step="e",
+            refused_because="CONNECTED cannot follow CONTACTED",
+        )
+    )
+    assert (water.case().done, water.case().refused) == ("CONTACTED", "CONNECTED cannot follow CONTACTED")
+    water.platform.accept(case_id(), now=NOW)
+    assert water.case().refused is None
+
+
+def test_a_suspension_is_acknowledged_and_the_work_goes_on_where_it_was(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.accept(case_id(), now=NOW)
+    with pytest.raises(UsageError, match="nothing was asked"):
+        water.platform.acknowledge(case_id(), now=NOW)
+    water.sink.deliver(hookup.ask("SUSPENDED", round=2))
+    water.platform.acknowledge(case_id(), now=NOW)
+    water.sink.deliver(hookup.ask("RESUMED", round=3))
+    assert [step["status"] for step in water.steps()] == ["ACCEPTED", "SUSPENDED"]
+    assert water.case().status == "ACCEPTED"
+
+
+def test_the_plan_says_where_and_when_it_digs(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.accept(case_id(), now=NOW)
+    plan = Plan(True, road="新昌路", works_kinds=("ROAD_EXCAVATION", "TRAFFIC"), area_m2=Decimal("12.50"), depth_m=Decimal("1.60"), pipe_dn_mm=200,
+                voltage="10kV", trees=2, emergency=True,
+                planned_start=date(2026, 5, 1), planned_finish=date(2026, 5, 9), boundary="红线")  # fmt: skip
+    water.platform.reply(case_id(), plan, now=NOW)
+    said = water.steps()[1]["plan"]
+    assert said["works_kinds"] == ["ROAD_EXCAVATION", "TRAFFIC"]
+    assert all(said[name] == getattr(plan, name) for name in ("road", "area_m2", "depth_m", "pipe_dn_mm", "voltage", "trees", "emergency",
+                                                              "planned_start", "planned_finish", "boundary"))  # fmt: skip
+
+
+def test_contact_data_is_opened_only_on_consent_and_cleared_when_it_is_withdrawn(
+    hookup: Hookup, water: Operator
+) -> None:
+    water.platform.opens = lambda subject, sealed: KEYS.open(sealed) if subject == PROJECT else None
+    water.sink.deliver(hookup.ask())
+    assert water.case().contact_name is None
+    water.sink.deliver(hookup.ask("AMENDED", round=2, authorised=["contact_name"]))
+    assert (water.case().contact_name, water.case().contact_phone) == ("张三", None)
+    water.sink.deliver(hookup.ask("AMENDED", round=3))
+    assert water.case().contact_name is None
+
+
+def test_it_moves_a_case_exactly_as_the_citys_table_allows() -> None:
+    for kind in machine.KINDS:
+        for move in machine.MOVES:
+            for done in (*machine.OPEN, *machine.ENDS):
+                ours = done in follows(kind, move.to)
+                assert ours == (machine.wrong(kind, None if done == "LEAD" else done, move.to, "MOVE") is None), (
+                    kind,
+                    done,
+                    move.to,
+                )
 
 
 # -- read back -------------------------------------------------------------------------------------------------------

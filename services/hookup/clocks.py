@@ -1,0 +1,162 @@
+"""The clocks of a subject (时限), from recorded facts alone: what is expected, of whom, by when. Plain functions.
+
+A clock is only listed while what it waits for has not happened; whether it ran out is a question of the hour.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, time
+from typing import NamedTuple
+from zoneinfo import ZoneInfo
+
+from jietong.city import City
+from jietong.workdays import Deadline, Segment, Workdays
+from services.hookup.cases import ACCEPTED_ON, IN_FORCE, OPEN, SUSPENDED, Case, Identity, Support
+from services.hookup.facts import Facts
+from services.hookup.machine import UTILITY, over
+from services.hookup.permits import Permit
+
+OFFICE = "hookup-office"
+CONSTRUCTION = "CONSTRUCTION"
+
+
+class Clock(NamedTuple):
+    """Something that is expected. `notice`: when its absence is noticed, at `due` or, of a warning, before; both in ms."""
+
+    kind: str
+    about: str
+    responsible: str
+    since: int
+    due: int
+    provisional: bool
+    notice: int
+    case: str | None = None
+    operator: str | None = None
+
+
+class Step(NamedTuple):
+    """A step of a utility that was applied; `owner`: whose time follows."""
+
+    status: str
+    at: int
+    owner: str
+    data: Facts
+
+
+class Clocks:
+    """A city's clocks. `published`: the last year whose calendar of working days is known."""
+
+    def __init__(self, city: City, days: Workdays) -> None:
+        self.city, self.days = city, days
+        self.published = max((year for year in range(2000, 2100) if days.published(date(year, 1, 1))), default=0)
+
+    def of(
+        self,
+        cases: Mapping[Identity, Case],
+        steps: Mapping[str, Sequence[Step]],
+        permits: Iterable[Permit],
+        supports: Sequence[Support],
+        begun: bool,
+        receipts: Mapping[str, Facts],
+    ) -> Iterator[Clock]:
+        """Everything that is expected now of anyone. `steps` and `receipts`: by case."""
+        for identity, case in cases.items():
+            yield from self._of_case(identity, case, steps.get(case.id, ()), receipts.get(case.id, {}))
+        for permit in permits:
+            if permit.requested == OPEN and permit.decision is None:
+                yield Clock("NO_PERMIT_DECISION", permit.permit, permit.department, permit.asked, permit.due, self._guessed(permit.due),
+                            permit.due, permit.case_id, permit.operator)  # fmt: skip
+        yield from self._of_supports(supports, begun)
+
+    def contact_by(self, opened: int) -> Deadline:
+        """One working day after the lead (主动服务), or as the city has it."""
+        return self.days.add(_moment(opened), self.city.clocks.contact_days)
+
+    def protect_by(self, operator: str, opened: int) -> Deadline:
+        """When a pipe owner promised its answer."""
+        promise = self.city.promise(operator)
+        return self.days.add(_moment(opened), promise.protect_days if promise else self.city.works.days)
+
+    def permit_by(self, asked: int) -> Deadline:
+        """All parallel permits are due so many working days after they were asked for."""
+        return self.days.add(_moment(asked), self.city.works.days)
+
+    def _of_case(self, identity: Identity, case: Case, steps: Sequence[Step], receipt: Facts) -> Iterator[Clock]:
+        def clock(kind: str, since: int, by: Deadline) -> Clock:
+            due = _millis(by.at)
+            return Clock(kind, case.id, identity.operator, since, due, by.provisional, due, case.id, identity.operator)
+
+        if case.requested == SUSPENDED and case.progress in ACCEPTED_ON and case.acknowledged != SUSPENDED:
+            yield clock("NO_ACKNOWLEDGEMENT", case.asked, self.days.add(_moment(case.asked), 1))
+        if case.requested != OPEN or over(identity.business_kind, case.progress):
+            return
+        if identity.business_kind == "PROTECT" and case.protection is None:
+            yield clock("NO_PROTECTION_ANSWER", case.opened, self.protect_by(identity.operator, case.opened))
+        elif identity.business_kind != "PROTECT":
+            yield from self._of_supply(case, steps, receipt, clock)
+
+    def _of_supply(
+        self, case: Case, steps: Sequence[Step], receipt: Facts, clock: Callable[[str, int, Deadline], Clock]
+    ) -> Iterator[Clock]:
+        if case.progress is None:
+            yield clock("NO_CONTACT", case.opened, self.contact_by(case.opened))
+        accepted = next((step for step in steps if step.status == "ACCEPTED"), None)
+        if accepted is None:
+            return
+        plan_days, connect_days = (
+            receipt.get("plan_days"),
+            accepted.data.get("promised_days") or receipt.get("connect_days"),
+        )
+        if case.progress == "ACCEPTED" and plan_days:
+            yield clock("NO_PLAN", accepted.at, self.days.add(_moment(accepted.at), plan_days))
+        if connect_days and (last := steps[-1]).owner == UTILITY:
+            left = connect_days - self.used(steps, last.at)
+            yield clock("NO_CONNECTION", accepted.at, self.days.add(_moment(last.at), max(0, left)))
+
+    def used(self, steps: Sequence[Step], until: int) -> int:
+        """Working days of the utility's own time from the acceptance until then: a utility's clock counts only its own."""
+        return self.days.used(UTILITY, [s for s in _segments(steps) if _millis(s.start) < until], _moment(until))
+
+    def _of_supports(self, supports: Sequence[Support], begun: bool) -> Iterator[Clock]:
+        standing = [s for s in supports if s.standing == IN_FORCE and not s.historical]
+        for support in standing:
+            if support.missing_due is not None:
+                yield self._warned(
+                    "CONDITION_DUE", support.document or support.item, support.decided, support.missing_due
+                )
+        permits = [s for s in standing if s.decision_kind == CONSTRUCTION and s.permit_part is not None]
+        if permits and not begun:
+            first = min(permits, key=lambda s: s.rank)
+            extensions = min(max(s.extended for s in permits), self.city.clocks.lapse_extensions)
+            lapses = self.days.months(first.on, self.city.clocks.lapse_months * (1 + extensions))
+            yield self._warned("NO_START_OF_WORKS", first.document or first.item, first.decided, lapses)
+
+    def _warned(self, kind: str, about: str, since: int, day: date) -> Clock:
+        """Due at the end of a day, noticed some working days before: while something can be done."""
+        due = _millis(datetime.combine(day, time.max, ZoneInfo(self.city.working.zone)))
+        notice, provisional = due, not self.days.published(day)
+        for _ in range(30):
+            if self.days.between(_moment(notice), _moment(due)) >= self.city.clocks.warn_days:
+                break
+            notice -= 86_400_000
+        return Clock(kind, about, OFFICE, since, due, provisional, max(notice, since))
+
+    def _guessed(self, due: int) -> bool:
+        return not self.days.published(_moment(due).astimezone(ZoneInfo(self.city.working.zone)).date())
+
+
+def _segments(steps: Sequence[Step]) -> list[Segment]:
+    """Whose time it was from the acceptance on."""
+    first = next((n for n, step in enumerate(steps) if step.status == "ACCEPTED"), len(steps))
+    later = steps[first:]
+    ends = [_moment(step.at) for step in later[1:]] + [None]
+    return [Segment(step.owner, _moment(step.at), end) for step, end in zip(later, ends, strict=True)]
+
+
+def _moment(millis: int) -> datetime:
+    return datetime.fromtimestamp(millis / 1000, UTC)
+
+
+def _millis(moment: datetime) -> int:
+    return round(moment.timestamp() * 1000)
