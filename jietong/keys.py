@@ -36,6 +36,10 @@ class Keys(Protocol):
         """The text; None once it was erased. Raises InvalidEventError if these are not the bytes that were sealed."""
         ...
 
+    def open_for(self, sealed: Mapping[str, Any], person: str, purpose: str) -> str | None:
+        """As `open`, but only what was sealed for this person and purpose; None for anything else, whoever may hold its key."""
+        ...
+
     def erase(self, person: str, purpose: str) -> None:
         """Destroy the key: what was sealed for this person and purpose is gone, in every copy of the log."""
         ...
@@ -57,6 +61,9 @@ class MemoryKeys:
     def open(self, sealed: Mapping[str, Any]) -> str | None:
         key = self._keys.get(sealed["key"])
         return None if key is None else _open(key, sealed)
+
+    def open_for(self, sealed: Mapping[str, Any], person: str, purpose: str) -> str | None:
+        return self.open(sealed) if _made_for(self._secret, sealed, person, purpose) else None
 
     def erase(self, person: str, purpose: str) -> None:
         if (name := self._current(person, purpose)) in self._keys:
@@ -94,6 +101,9 @@ class FileKeys:
         key = self._read(sealed["key"])
         return _open(key, sealed) if key else None
 
+    def open_for(self, sealed: Mapping[str, Any], person: str, purpose: str) -> str | None:
+        return self.open(sealed) if _made_for(self._secret, sealed, person, purpose) else None
+
     def erase(self, person: str, purpose: str) -> None:
         path = self.folder / self._current(person, purpose)
         if path.exists():
@@ -127,8 +137,19 @@ class FileKeys:
 
 def _names(secret: bytes, person: str, purpose: str) -> Iterator[str]:
     """Of its keys, oldest first: the current one is the first that was not erased."""
-    stem = hmac.new(secret, f"{person}\x1f{purpose}".encode(), hashlib.sha256).hexdigest()[:32]
+    stem = _stem(secret, person, purpose)
     return (f"{stem}.{n}" for n in count(1))
+
+
+def _stem(secret: bytes, person: str, purpose: str) -> str:
+    return hmac.new(secret, f"{person}\x1f{purpose}".encode(), hashlib.sha256).hexdigest()[:32]
+
+
+def _made_for(secret: bytes, sealed: Mapping[str, Any], person: str, purpose: str) -> bool:
+    """Whether the key it names was made for them: its stem is the HMAC of the two."""
+    name: str = sealed["key"]
+    stem = name.partition(".")[0]
+    return NAME.fullmatch(name) is not None and hmac.compare_digest(stem, _stem(secret, person, purpose))
 
 
 def _seal(name: str, key: bytes, text: str) -> Sealed:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 import jietong
-from jietong.cli import ask, backup, city, doctor, explain, held, importing, leads, schema, status, tail, verify
+from jietong.cli import ask, backup, city, doctor, explain, held, impact, importing, leads, schema, status, tail, verify
 from jietong.cli.options import CityPack, Data
 from jietong.errors import JietongError
 
@@ -65,7 +65,7 @@ tasks_app = typer.Typer(invoke_without_command=True, callback=held.tasks)
 tasks_app.command("done")(ask.done)
 
 for name, command in {
-    "status": status.status, "topics": status.topics, "tail": tail.tail, "held": held.held, "explain": explain.explain,
+    "status": status.status, "topics": status.topics, "tail": tail.tail, "held": held.held, "explain": explain.explain, "impact": impact.impact,
     "verify": verify.verify, "redrive": ask.redrive, "skip": ask.skip, "resolve": ask.resolve, "resume": ask.resume,
     "confirm": ask.confirm, "import": importing.import_, "backup": backup.backup, "restore": backup.restore,
     "doctor": doctor.doctor,

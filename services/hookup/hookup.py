@@ -515,24 +515,28 @@ class Hookup:
                         f"{who}: accepted, and its support fell: make safe, then decide",
                         OFFICE,
                     )
-        for refusal in turn.refusals:
-            kind = "unknown-case" if refusal.because.startswith("no such") else "wrong-step"
-            due[kind, refusal.case if kind == "unknown-case" else refusal.event] = (
-                f"{refusal.operator}: {refusal.because}",
-                OFFICE,
-            )
         for about, works in turn.nobody:
             due["no-department", about] = (
                 f"no department of the city decides {works}: name one in the city pack",
                 OFFICE,
             )
+        self._questions(turn, due)
+        return due
+
+    def _questions(self, turn: _Turn, due: dict[tuple[str, str], tuple[str, str]]) -> None:
+        """What a person must look into: steps that were not applied, and what the company objects to."""
+        for refusal in turn.refusals:
+            said = f"{refusal.operator}: {refusal.because}", OFFICE
+            if refusal.because.startswith("no such"):
+                due["unknown-case", refusal.case] = said
+            else:
+                due["wrong-step", refusal.event] = said
         if turn.told.has["objection"]:
             by = {"subject": turn.told.subject}
             for event, to in turn.tx.execute(
                 "SELECT event, objects_to FROM objection WHERE subject = :subject", by
             ).all():
                 due["objection", event] = (f"the company objects{f' to {to}' if to else ''}: verify and answer", OFFICE)
-        return due
 
     # -- remember, subjects ----------------------------------------------------------------------------------------------
     def remember(self, tx: Transaction, event: Event) -> None:

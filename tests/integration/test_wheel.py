@@ -36,5 +36,5 @@ def test_the_wheel_built_from_the_sdist_loads_its_own_schemas_and_ships_no_progr
     told = subprocess.run(
         [sys.executable, "-c", PRINT], cwd=tmp_path / "site", capture_output=True, text=True, check=True
     ).stdout.split()
-    assert told[:2] == ["16", "True"]
+    assert told[:2] == ["18", "True"]
     assert Path(told[2]).is_relative_to(tmp_path / "site")

@@ -27,12 +27,12 @@ from jietong.cli.app import app
 from jietong.delivery.tables import delivery
 from jietong.engine import Engine
 from jietong.feed.cells import Column
-from jietong.feed.mapping import Condition, Fact, Subject
+from jietong.feed.mapping import Condition, Fact, Subject, Workbook
 from jietong.feed.mapping import Mapping as FileMapping
 from jietong.feed.outline import outline
 from jietong.settings import Settings
-from services.hookup import cases
-from services.hookup.cases import Case, Identity, Support, Want, Wanted
+from services.hookup import cases, drawing, machine
+from services.hookup.cases import Case, Content, Identity, Support, Want, Wanted
 
 ROOT = Path(__file__).parents[2]
 DOCS = [
@@ -137,7 +137,8 @@ def test_every_fate_is_described() -> None:
 
 
 @pytest.mark.parametrize(("heading", "model"), [
-    ("The file and its rows", FileMapping), ("subject", Subject), ("A fact", Fact), ("A condition", Condition), ("A column", Column),
+    ("The file and its rows", FileMapping),
+    ("A workbook", Workbook), ("subject", Subject), ("A fact", Fact), ("A condition", Condition), ("A column", Column),
 ])  # fmt: skip
 def test_every_key_of_a_mapping_is_described(heading: str, model: Any) -> None:
     keys = [field.alias or name for name, field in model.model_fields.items()]
@@ -152,25 +153,27 @@ def test_the_standing_of_each_decision_is_that_of_the_code() -> None:
 
 
 def test_the_trigger_table_is_that_of_the_city() -> None:
-    rows = [row[:7] for row in table("docs/domain.md", "The trigger table (触发表)")]
+    rows = [row[:8] for row in table("docs/domain.md", "The trigger table (触发表)")]
     pack = city.load("jiangmen", catalog.load())
     assert rows == [
-        [f"`{t.type}`", t.word, t.decision_kind or "", t.permit_part or "", t.business_kind, ", ".join(t.utilities), t.customer_role]
+        [f"`{t.type}`", t.word, t.decision_kind or "", t.permit_part or "", t.on_kind or "", t.business_kind, ", ".join(t.utilities),
+         t.customer_role]
         for t in pack.triggers
     ]  # fmt: skip
 
 
 def test_where_a_case_should_stand_is_as_the_table_says() -> None:
-    identity = Identity("", "jm-gas", "PROTECT", 1)
+    identity = Identity("", "jm-gas", "PERMANENT", 1)
     support = Support("t", "i", cases.IN_FORCE, (), None, 1, None, None, None, (), "440700", None, 0, date(2026, 1, 1))
     want = {identity: Want(identity, "GAS", None, "DEVELOPER", support)}
-    wanted = (Wanted(want, {}, frozenset()), Wanted({}, want, frozenset()), Wanted({}, {}, frozenset()))
+    none = frozenset[Any]()
+    wanted = (Wanted(want, {}, none, none, {}), Wanted({}, want, none, none, {}), Wanted({}, {}, none, none, {}))
     rows = table("docs/domain.md", "Where a case should stand")
     for cell, *aims in rows:
         for progress in (*([None] if "none yet" in cell else []), *WORD.findall(cell)):
             assert [cases.target(w, identity, progress) or "" for w in wanted] == aims, progress
     known = {said for cell, *_ in rows for said in WORD.findall(cell)}
-    assert known == cases.ACCEPTED_ON | cases.OVER | {"CONTACTED"}
+    assert known == cases.ACCEPTED_ON | machine.ENDS | {"CONTACTED"}
 
 
 def test_what_is_said_of_a_case_is_as_the_table_says() -> None:
@@ -183,12 +186,19 @@ def test_what_is_said_of_a_case_is_as_the_table_says() -> None:
 
 def sayings(requested: str, aim: str) -> set[str]:
     """Everything that may be said of a case that stands so, whatever else is so."""
-    variations = product((False, True), ("", "other"), (None, "ACCEPTED"))
+    identity, same = Identity("", "jm-gas", "PERMANENT", 1), Content("", "", "", "", "")
+    variations = product((False, True), (same, same._replace(facts="other")), (None, "ACCEPTED"), (False, True))
     said = (
-        cases.next_status(Case("c", "GAS", requested, progress=p), aim, demanded, content)
-        for demanded, content, p in variations
+        cases.next_status(
+            identity, Case("c", "GAS", requested, content=str(same), progress=p), aim, demanded, content, asked
+        )
+        for demanded, content, p, asked in variations
     )
     return {status for status in said if status}
+
+
+def test_the_picture_of_the_states_is_drawn_from_the_table_that_runs() -> None:
+    assert drawing.PAGE.read_text("utf-8") == drawing.page()
 
 
 def test_every_kind_of_task_is_described() -> None:
