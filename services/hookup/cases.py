@@ -113,8 +113,11 @@ class Works:
         return self._own.get(work, work if self._own else "")
 
     def of(self, work: str | None) -> list[tuple[str, str | None]]:
-        """A fact of the project wants a case for each of its 工程; a fact of one 工程 only its own."""
-        return list(self.current) if work is None else [(self.slot(work), work)]
+        """A fact of the project wants a case for each of its 工程; a fact of one 工程 only its own, once an approval has named
+        it: which 工程 adopts the project's cases is for the approvals to say, in their order."""
+        if work is None:
+            return list(self.current)
+        return [(self.slot(work), work)] if work in self._own else []
 
     def origin(self, slot: str) -> str | None:
         """The slot that a split-off 工程 came of."""

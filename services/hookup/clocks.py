@@ -11,7 +11,7 @@ from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
 from jietong.city import City
-from jietong.workdays import Deadline, Segment, Workdays
+from jietong.workdays import Deadline, Pause, Segment, Workdays
 from services.hookup.cases import ACCEPTED_ON, IN_FORCE, OPEN, SUSPENDED, Case, Identity, Support
 from services.hookup.facts import Facts
 from services.hookup.machine import UTILITY, over
@@ -65,8 +65,9 @@ class Clocks:
             yield from self._of_case(identity, case, steps.get(case.id, ()), receipts.get(case.id, {}))
         for permit in permits:
             if permit.requested == OPEN and permit.decision is None:
-                yield Clock("NO_PERMIT_DECISION", permit.permit, permit.department, permit.asked, permit.due, self._guessed(permit.due),
-                            permit.due, permit.case_id, permit.operator)  # fmt: skip
+                by = self.permit_by(permit.asked)
+                yield Clock("NO_PERMIT_DECISION", permit.permit, permit.department, permit.asked, permit.due, by.provisional, permit.due,
+                            permit.case_id, permit.operator)  # fmt: skip
         yield from self._of_supports(supports, begun)
 
     def contact_by(self, opened: int) -> Deadline:
@@ -110,9 +111,9 @@ class Clocks:
         )
         if case.progress == "ACCEPTED" and plan_days:
             yield clock("NO_PLAN", accepted.at, self.days.add(_moment(accepted.at), plan_days))
-        if connect_days and (last := steps[-1]).owner == UTILITY:
-            left = connect_days - self.used(steps, last.at)
-            yield clock("NO_CONNECTION", accepted.at, self.days.add(_moment(last.at), max(0, left)))
+        others = [Pause(s.start, s.end) for s in _segments(steps) if s.owner != UTILITY]
+        if connect_days and (by := self.days.due(_moment(accepted.at), connect_days, others)):
+            yield clock("NO_CONNECTION", accepted.at, by)
 
     def used(self, steps: Sequence[Step], until: int) -> int:
         """Working days of the utility's own time from the acceptance until then: a utility's clock counts only its own."""
@@ -141,9 +142,6 @@ class Clocks:
                 break
             notice -= 86_400_000
         return Clock(kind, about, OFFICE, since, due, provisional, max(notice, since))
-
-    def _guessed(self, due: int) -> bool:
-        return not self.days.published(_moment(due).astimezone(ZoneInfo(self.city.working.zone)).date())
 
 
 def _segments(steps: Sequence[Step]) -> list[Segment]:

@@ -184,6 +184,15 @@ def test_the_cases_of_merged_works_become_one(office: Office) -> None:
     assert ("suspended", office.case("jm-gas", "PERMANENT", work="W2")) in office.tasks()
 
 
+def test_an_acceptance_waits_until_an_approval_has_named_its_work(office: Office) -> None:
+    """It came first, on another topic: asked now, the case would have to be asked again once the project's first 工程 is known."""
+    office.tell(*acceptance("APPROVED", work="W1"))
+    assert office.said == []
+    for work in ("W2", "W1"):
+        office.tell(*approval("APPROVED", work=work, item=work, kind="ENGINEERING_PLANNING"))
+    assert office.statuses("jm-power", "CLOSE") == ["LEAD"]
+
+
 # -- protection and relocation first -----------------------------------------------------------------------------------
 def test_every_pipe_owner_is_asked_before_anyone_digs(office: Office) -> None:
     """城镇燃气管理条例 37, 城镇排水与污水处理条例 43, 城市供水条例 30-31."""

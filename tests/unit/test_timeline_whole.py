@@ -694,9 +694,9 @@ def test_learning_asks_as_much_of_a_long_project_as_of_a_short_one(store: Watche
         class Noting:
             after_commit = tx.after_commit
 
-            def execute(self, sql: str, parameters: Any) -> Any:
-                told.append((sql, parameters))
-                return execute(sql, parameters)
+            def execute(self, sql: str, parameters: Any = None) -> Any:
+                told.append((sql, parameters or {}))
+                return execute(sql, parameters or {})
 
         Timeline(CATALOG).learn(Noting(), t.absence(60, "new", "NO_PLAN", responsible="jm-gas"))  # type: ignore[arg-type]
         plans = [repr(execute(f"EXPLAIN QUERY PLAN {sql}", given).all()) for sql, given in told if "SELECT" in sql]

@@ -56,12 +56,11 @@ def test_every_day_of_2007_to_2026_is_a_working_day_exactly_if_the_state_council
 
 
 @official
-def test_a_year_without_a_notice_is_not_published() -> None:
-    assert [notices(year)["papers"] for year in (2026, 2027)] == [
-        ["https://www.gov.cn/zhengce/zhengceku/202511/content_7047091.htm"], [],
-    ]  # fmt: skip
-    assert not any(CITY.published(day) for day in days_of(2027))
-    assert all(CITY.published(day) for year in OFFICIAL for day in days_of(year) if day < date(2026, 12, 25))
+def test_a_year_is_published_exactly_if_it_has_a_notice() -> None:
+    """All but its last week, see below. 2027 has a file and no notice. Red when the library lacks a year that is out."""
+    for year in [*OFFICIAL, 2027]:
+        days = days_of(year)[:-7]
+        assert {CITY.published(day) for day in days} == {bool(notices(year)["papers"])}, year
 
 
 @official
@@ -213,6 +212,8 @@ def test_a_provisional_deadline_is_settled_by_what_the_city_says_of_its_days() -
     said = [date(2026, 12, 30), date(2026, 12, 31), date(2027, 1, 4)]
     off = [date(2027, 1, day) for day in range(1, 4)]
     assert Workdays(work_days=said, days_off=off).add(at("2026-12-30"), 2) == (at("2027-01-04", "17:30"), False)
+    assert Workdays(work_days=said[:2], days_off=off).add(at("2026-12-30"), 2).provisional
+    assert Workdays(work_days=said[1:], days_off=off).add(at("2026-12-30"), 2).provisional
 
 
 def test_an_unpublished_day_on_which_the_clock_stands_makes_nothing_provisional() -> None:
