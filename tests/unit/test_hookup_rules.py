@@ -547,6 +547,9 @@ def test_contact_data_goes_only_to_the_operators_that_the_company_chose_and_can_
     assert office.last("jm-gas", "PERMANENT")["reason"] == "CONSENT_CHANGED"
     assert office.last("jm-gas", "PERMANENT")["project"]["contact_name"] == SEALED
     assert office.statuses("jm-water", "PERMANENT") == ["LEAD"]
+    office.tell(*demand("100.00"))
+    assert office.last("jm-water", "PERMANENT")["authorised"] is None
+    assert office.last("jm-water", "PERMANENT")["project"].get("contact_name") is None
     office.walk("jm-gas", "PERMANENT", "ACCEPTED", "CONNECTED")
     office.tell(*word("CONSENT_WITHDRAWN", operators_chosen=["jm-gas"]))
     assert office.last("jm-gas", "PERMANENT")["authorised"] is None

@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jietong import catalog
+from jietong.city import load
 from jietong.event import Event, Stream
 from jietong.testing import MemoryStore
 from services.timeline import reads
+from services.timeline.__main__ import names
 from services.timeline.redline import sketch
 from services.timeline.tables import timeline
 from services.timeline.timeline import Timeline
@@ -764,3 +766,10 @@ def test_the_red_line_is_drawn_to_scale_with_its_holes() -> None:
 )
 def test_what_is_no_polygon_is_not_drawn(wkt: str | None) -> None:
     assert sketch(wkt) is None
+
+
+def test_operators_departments_and_the_office_are_called_as_their_city_calls_them() -> None:
+    called = names(load("jiangmen", CATALOG))
+    assert called["hookup-office"] == "江门市接入协调办公室"
+    assert called["jm-water"]
+    assert called.keys() >= load("jiangmen", CATALOG).departments.keys()
