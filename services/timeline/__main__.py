@@ -18,13 +18,18 @@ from services.timeline.timeline import Timeline
 def build(engine: Engine, city: City, host: str, login: Login | None) -> tuple[Starlette, Program]:
     store, bell = engine.store("timeline", timeline), ThreadBell()
     outbox = engine.outbox(store)
-    names = {operator.id: operator.name.zh for operator in city.operators.values()}
-    page = app(store, {"zh": city.name.zh, "en": city.name.en}, clock=lambda: datetime.now(UTC), login=login, host=host, names=names, bell=bell,
+    page = app(store, {"zh": city.name.zh, "en": city.name.en}, clock=lambda: datetime.now(UTC), login=login, host=host, names=names(city), bell=bell,
                stopping=engine.stopping.is_set)  # fmt: skip
     return page, Program(
         "services.timeline",
         [engine.consume(Timeline(engine.catalog, bell), store, outbox), engine.relay(store, outbox)],
     )
+
+
+def names(city: City) -> dict[str, str]:
+    """What operators, departments and the office are called, whoever a queue is of."""
+    called = {**city.departments, **city.operators}
+    return {id: each.name.zh for id, each in called.items()} | {queue: name.zh for queue, name in city.units.items()}
 
 
 def programs(engine: Engine, city: City) -> list[Program]:

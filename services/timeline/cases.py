@@ -278,7 +278,7 @@ def company(facts: list[Fact]) -> Values:
             "demand_basis": confirmed.detail.get("demand_basis") if confirmed else None,
             "operators_chosen": confirmed.detail.get("operators_chosen") or [] if confirmed else [],
             "consents": consents,
-            "begun_on": last((fact for fact in facts if fact.word == "WORKS_BEGUN"), "begun_on"),
+            "begun_on": last([fact for fact in facts if fact.word == "WORKS_BEGUN"], "begun_on"),
             "applications": list(applications.values()),
             "objections": objections,
         },

@@ -5,7 +5,7 @@ Here what the platforms decided and published; what was asked and answered is in
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -146,16 +146,17 @@ def survey(facts: list[Fact]) -> Values:
     }
 
 
-def last(facts: Iterable[Fact], name: str) -> Any:
+def last(facts: Sequence[Fact], name: str) -> Any:
     """The newest that was said of it: nothing said later takes nothing back."""
-    found = [value for fact in facts if (value := fact.detail.get(name)) not in (None, "UNKNOWN", [])]
-    return found[-1] if found else None
+    for fact in reversed(facts):
+        if (value := fact.detail.get(name)) not in (None, "UNKNOWN", []):
+            return value
+    return None
 
 
-def said(facts: Iterable[Fact], names: Iterable[str]) -> dict[str, Any]:
+def said(facts: Sequence[Fact], names: Iterable[str]) -> dict[str, Any]:
     """The newest of each of these that was said at all."""
-    told = list(facts)
-    return {name: value for name in names if (value := last(told, name)) is not None}
+    return {name: value for name in names if (value := last(facts, name)) is not None}
 
 
 def millis(text: str | None) -> int | None:

@@ -50,8 +50,9 @@ THREADS: Mapping[str, Thread] = {
     "utility.account.transfer.answered.v1": Thread(cases.transfer, "transfer"),
 }
 """The table is named as its fold; a type that is not here has only its line on the map."""
+JSON = json.JSONEncoder(ensure_ascii=False, default=str)
 WORD = ("status", "decision", "action", "step")
-KEPT = (
+KEPT = frozenset({
     "work", "previous_work", "phase", "item_instance", "item_name", "stage", "department_name", "decision_form",
     "decision_kind", "acceptance_kind", "permit_part", "decision_basis", "missing", "missing_due", "buildings",
     "document_number", "document_title", "decided_on", "valid_until",
@@ -70,7 +71,7 @@ KEPT = (
     "absence", "kind", "responsible", "about", "since", "due_at", "provisional",
     "transfer", "choice", "answers_round", "settlement_seen", "read_on", "auto_debit_stopped", "contract_signed", "safety_checked", "effective_on",
     "operators_chosen", "demand_basis", "application", "begun_on", "objects_to",
-)  # fmt: skip
+})  # fmt: skip
 """What the map may hold of an event: nothing personal, no free text of a clerk, no account, nothing owed."""
 OF_PLAN = (
     "works_external",
@@ -209,7 +210,9 @@ def _fact(event: Event, project: str, thread: str) -> Values:
         "time": _ms(event.time),
         "recorded": _ms(event.recorded),
         "historical": bool(data.get("historical")),
-        "detail": _json({field: data[field] for field in KEPT if data.get(field) is not None} | _said(data)),
+        "detail": _json(
+            {name: value for name, value in data.items() if value is not None and name in KEPT} | _said(data)
+        ),
     }
 
 
@@ -294,4 +297,4 @@ def _ms(moment: datetime) -> int:
 
 
 def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, ensure_ascii=False, default=str)
+    return JSON.encode(values)

@@ -16,8 +16,9 @@ from jietong import catalog
 from jietong.city import load
 from jietong.event import Event, Stream
 from jietong.testing import MemoryStore
-from services.timeline import reads
+from services.timeline import cases, reads
 from services.timeline.__main__ import names
+from services.timeline.folds import Fact
 from services.timeline.redline import sketch
 from services.timeline.tables import timeline
 from services.timeline.timeline import Timeline
@@ -773,3 +774,15 @@ def test_operators_departments_and_the_office_are_called_as_their_city_calls_the
     assert called["hookup-office"] == "江门市接入协调办公室"
     assert called["jm-water"]
     assert called.keys() >= load("jiangmen", CATALOG).departments.keys()
+
+
+def test_what_was_asked_counts_by_its_round_in_whatever_order_its_sources_are_read() -> None:
+    def asked(round_: int, word: str, **more: Any) -> Fact:
+        said = {"case": "c", "proposal": "t", "absence": "c", "permit": "c", "round": round_}
+        return Fact(ASKED, f"feed:{9 - round_}", CODE, f"id{round_}", word, round_, round_, {**said, **more})
+
+    case = [asked(1, "LEAD", permits="PENDING"), asked(2, "REQUESTED"), asked(3, "CANCELLED", permits="GRANTED")]
+    absent = [asked(1, "NOTICED"), asked(2, "ENDED")]
+    assert cases.connection(case[::-1]) == cases.connection(case)
+    assert cases.absence(absent[::-1]) == cases.absence(absent)
+    assert cases.trench(absent[::-1])["state"] == "ENDED"
