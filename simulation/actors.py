@@ -253,14 +253,14 @@ class Officers:
     def _presale(self, op: Operation) -> None:
         uscc, name = self.companies[op.project]
         self.registry.issue(Presale(project_code=ProjectCode(self.codes[op.project]), holder_uscc=uscc, holder_name=name, scope="1 栋",
-                                    units=op.arguments["units"], authority_region=self.plan.regions[op.project]),
+                                    units=op.arguments["units"], authority_region=self.plan.regions[op.project][:6]),
                                     now=self.engine.now(), command=op.key)  # fmt: skip
 
     def _first(self, op: Operation) -> None:
         units = [Unit(n + 1, "住宅", Decimal("89.50")) for n in range(op.arguments["units"])]
         self.registry.register_first(
             ProjectCode(self.codes[op.project]),
-            self.plan.regions[op.project],
+            self.plan.regions[op.project][:6],
             op.arguments["work"] + 1,
             units,
             now=self.engine.now(),

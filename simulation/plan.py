@@ -7,15 +7,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, NamedTuple
 
-from jietong.city import City
+from jietong.city import FULL, City
 from jietong.identifiers import CreditCode
 
 FIRST_DAY = date(2026, 3, 2)
 KINDS = ("智造园", "住宅小区", "学校", "医院", "产业园", "商业中心", "仓储中心", "养老院")
 FORMS = ("EXAMINED", "VERIFIED", "FILED")
-STAGED = (("JM-0302", "土方"), ("JM-0303", "桩基"), ("JM-0304", "主体"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +54,30 @@ class Plan:
         return counts
 
 
+class Items(NamedTuple):
+    """The approval items of a city that the plan goes through, by their codes (SPSXBM)."""
+
+    planning: Sequence[str]
+    permit: str
+    parts: Sequence[str]
+    drainage: str | None
+    acceptance: str
+
+
+def items(city: City) -> Items:
+    """From the city's catalogue: its planning approvals, the full construction permit and its parts, drainage, acceptance."""
+    by: dict[tuple[str | None, str], str] = {
+        (item.decision_kind or item.acceptance_kind, item.permit_part): code
+        for code, item in [*city.item_catalogue.items()][::-1]
+    }
+    planning = [by[kind, FULL] for kind in ("LAND_USE_PLANNING", "ENGINEERING_PLANNING")]
+    parts = [by["CONSTRUCTION", part] for part in city.permit_parts if ("CONSTRUCTION", part) in by]
+    return Items(planning, by["CONSTRUCTION", FULL], parts, by.get(("DRAINAGE", FULL)), by["JOINT", FULL])
+
+
 def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
     """A city's plan. The last tenth of the time is left for what is under way."""
-    dice = random.Random(seed)
+    dice, known = random.Random(seed), items(city)
     regions = [
         dice.choice(sorted({area.division for o in city.operators.values() for area in o.areas if area.division}))
         for _ in range(projects)
@@ -66,7 +86,7 @@ def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
     decided: list[bool] = []
     for n, region in enumerate(regions):
         start = n / projects * seconds * 0.7
-        mine = list(_project(dice, n, region, start, seconds * 0.9 - start))
+        mine = list(_project(dice, known, n, region, start, seconds * 0.9 - start))
         decided.append(any(op.verb == "decide" for op in mine))
         operations += mine
     blocked_at = next(n for n in range(projects) if decided[n] and city.serving("CABLE_TV", [regions[n]], FIRST_DAY))
@@ -76,7 +96,7 @@ def plan(seed: int, projects: int, seconds: float, city: City) -> Plan:
     )
 
 
-def _project(dice: random.Random, n: int, region: str, start: float, span: float) -> Iterator[Operation]:
+def _project(dice: random.Random, known: Items, n: int, region: str, start: float, span: float) -> Iterator[Operation]:
     def moment(share: float) -> float:
         return start + span * min(share, 1.0)
 
@@ -98,33 +118,33 @@ def _project(dice: random.Random, n: int, region: str, start: float, span: float
         yield Operation(moment(0.9), f"{n}/cancel", "cancel", n)
     if dice.random() < 0.55:
         for work in range(2 if dice.random() < 0.08 else 1):
-            yield from _work(dice, n, work, moment)
+            yield from _work(dice, known, n, work, moment)
 
 
-def _work(dice: random.Random, n: int, work: int, moment: Any) -> Iterator[Operation]:
+def _work(dice: random.Random, known: Items, n: int, work: int, moment: Any) -> Iterator[Operation]:
     """Four stages with parallel items; corrections and special procedures; staged permits; endings; acceptances."""
     at = 0.12
     yield Operation(moment(at), f"{n}/{work}/work", "work", n, {"work": work})
-    for item in ("JM-0102", "JM-0201"):
+    for item in known.planning:
         at += 0.06
         yield from _item(dice, n, work, item, moment, at, good=0.97)
     at += 0.08
-    permits = STAGED[: dice.randrange(1, 4)] if dice.random() < 0.3 else (("JM-0301", ""),)
-    for item, _ in permits:
+    permits = known.parts[: dice.randrange(1, 4)] if dice.random() < 0.3 else (known.permit,)
+    for item in permits:
         yield from _item(dice, n, work, item, moment, at, good=0.93)
         at += 0.08
-    if dice.random() < 0.3:
-        yield from _item(dice, n, work, "JM-0306", moment, at - 0.05, good=0.95)
+    if dice.random() < 0.3 and known.drainage:
+        yield from _item(dice, n, work, known.drainage, moment, at - 0.05, good=0.95)
     if dice.random() < 0.06:
         yield Operation(
             moment(at + 0.05),
             f"{n}/{work}/end",
             "progress",
             n,
-            {"work": work, "item": permits[0][0], "status": dice.choice((14, 15))},
+            {"work": work, "item": permits[0], "status": dice.choice((14, 15))},
         )
     elif dice.random() < 0.25:
-        yield from _item(dice, n, work, "JM-0401", moment, at + 0.2, good=0.9)
+        yield from _item(dice, n, work, known.acceptance, moment, at + 0.2, good=0.9)
         yield Operation(moment(at + 0.34), f"{n}/{work}/presale", "presale", n, {"units": dice.randrange(20, 400)})
         yield Operation(
             moment(at + 0.38), f"{n}/{work}/first", "first", n, {"work": work, "units": dice.randrange(1, 4)}
@@ -163,8 +183,8 @@ def _application(dice: random.Random, n: int, region: str) -> dict[str, Any]:
     name = f"{dice.choice('东南西北中')}{dice.choice('江湖山河城')}{dice.choice(KINDS)}{n + 1}"
     organisation = f"MA{dice.randrange(10**6):06}"
     return {
-        "name": name, "site_regions": (region,), "authority_region": region,
-        "applicant_uscc": str(CreditCode.make(region=region, organisation=organisation)),
+        "name": name, "site_regions": (region,), "authority_region": region[:6],
+        "applicant_uscc": str(CreditCode.make(region=region[:6], organisation=organisation)),
         "applicant_name": f"{name}建设有限公司", "address": f"{name}大道 {dice.randrange(1, 300)} 号",
         "floor_area": Decimal(dice.randrange(2000, 90000)),
         "land_area": Decimal(dice.randrange(2000, 60000)), "total_investment": Decimal(dice.randrange(500, 90000)), "kind": "K7010",
