@@ -110,6 +110,10 @@ class FileKeys:
             path.write_bytes(b"")
             _sync(path)
 
+    def secret(self, name: str) -> bytes:
+        """32 random bytes of this name, made once: what signs something, and seals nothing of a person."""
+        return self._kept(f"{name}.secret", secrets.token_bytes(32))
+
     def _current(self, person: str, purpose: str) -> str:
         return next(name for name in _names(self._secret, person, purpose) if self._read(name) != b"")
 

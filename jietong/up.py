@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
 
 from jietong import catalog, city
 from jietong import settings as settings_
@@ -38,7 +39,7 @@ PROGRAMS = (
     "services.hookup",
     "services.transfer",
 )
-PAGE = "services.timeline"
+PAGE, COMPANY = "services.timeline", "services.hookup"
 LOOP_STUCK = 30.0
 """Seconds without a step after which a movement's loop counts as stuck."""
 
@@ -71,9 +72,13 @@ def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequenc
     timeline = wiring(PAGE)
     login = timeline.Login("jietong", settings.password.get_secret_value()) if settings.password else None
     page, mapping = timeline.build(engine, pack, settings.host, login)
+    company = wiring(COMPANY).company(engine, pack)
     running = Running(engine, [*programs, mapping, *engine.feeds()]).start()
+    # no access log: a company's link is its key
     server = uvicorn.Server(
-        uvicorn.Config(_app(page, running), log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+        uvicorn.Config(
+            _app(page, company, running), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+        )
     )
     threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="page", daemon=True).start()
     host, port = sock.getsockname()[:2]
@@ -176,7 +181,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 # -- what is seen from outside --------------------------------------------------------------------------------------------
-def _app(page: Starlette, running: Running) -> Starlette:
+def _app(page: Starlette, company: Starlette, running: Running) -> Starlette:
     exposition = metrics.exposition(lambda: observed(running))
 
     def measured(_: Request) -> Response:
@@ -193,7 +198,14 @@ def _app(page: Starlette, running: Running) -> Starlette:
         return JSONResponse(state, 200 if state["ready"] else 503)
 
     return Starlette(
-        routes=[Route("/metrics", measured), Route("/healthz", healthy), Route("/readyz", ready), Mount("/", page)]
+        routes=[
+            Route("/metrics", measured),
+            Route("/healthz", healthy),
+            Route("/readyz", ready),
+            Mount("/company", company),
+            Mount("/static", StaticFiles(packages=[(PAGE, "static")])),  # of both pages; the login is only the map's
+            Mount("/", page),
+        ]
     )
 
 

@@ -310,7 +310,8 @@ LED_TO = {
 }
 WORKED_ON = ("LEAD", *LED_TO, "REQUESTED", "DEMAND_CONFIRMED")
 ANSWERS, ANSWERED = ("NONE", "PROTECT", "MOVE"), (60, 30, 10)
-ROADS = ("新昌路", "建设路", "江海大道", "滨江大道", "工业大道", "育才街")
+ROADS = 150
+"""Streets that are dug up; the first few are those the city knows more of."""
 
 
 def next_verb(seed: int, case: Case) -> str | None:
@@ -377,9 +378,13 @@ class People:
         )
         return Supply(
             works_external=external, length_m=Decimal(dice.randrange(20, 400)), days=10, fee=Decimal(dice.choice((0, 0, 0, 4800))),
-            road=dice.choice(ROADS) if external else None, works_kinds=kinds if external else (), planned_start=start if external else None,
+            road=self._road(dice) if external else None, works_kinds=kinds if external else (), planned_start=start if external else None,
             planned_finish=start + timedelta(days=dice.randrange(5, 30)) if external else None,
         )  # fmt: skip
+
+    def _road(self, dice: random.Random) -> str:
+        n, known = dice.randrange(ROADS), ("示范一路", "示范二路", "示范三路")
+        return known[n] if n < len(known) else f"规划{n}路"
 
     def _protect(self, platform: Platform, case: Case) -> None:
         dice = random.Random(f"{self.seed}/protect/{case.case_id}")

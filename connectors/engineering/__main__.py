@@ -1,8 +1,9 @@
-"""Wiring: the engineering platform's stand-in with the national exchange tables, and the connector that reads them."""
+"""Wiring: the engineering platform's stand-in with the national exchange tables and the departments' desk, and the connector
+that reads the one and writes the other."""
 
 from __future__ import annotations
 
-from connectors.engineering.connector import EngineeringSource
+from connectors.engineering.connector import PERMIT_REQUESTED, EngineeringSource, PermitSink
 from connectors.engineering.platform import EngineeringPlatform
 from connectors.engineering.tables import exchange
 from jietong.city import City
@@ -11,14 +12,18 @@ from jietong.engine import Engine, Program
 
 def build(engine: Engine, city: City) -> tuple[EngineeringPlatform, Program]:
     tables = engine.platform("engineering", exchange)
-    platform = EngineeringPlatform(tables, city.code, city.item_catalogue)
+    departments = {id: department.name.zh for id, department in city.departments.items()}
+    platform = EngineeringPlatform(tables, city.code, city.item_catalogue, departments)
     platform.define(engine.now())
     store = engine.store("engineering")
     outbox = engine.outbox(store)
     source = EngineeringSource(tables, city.item_catalogue, engine.now)
-    return platform, Program(
-        "connectors.engineering", [engine.draw(source, store, outbox), engine.relay(store, outbox)]
-    )
+    desk = PermitSink(platform, engine.now)
+    return platform, Program("connectors.engineering", [
+        engine.draw(source, store, outbox),
+        engine.relay(store, outbox),
+        engine.pour(store.name, (PERMIT_REQUESTED,), lambda _: True, desk, store, outbox),
+    ])  # fmt: skip
 
 
 def programs(engine: Engine, city: City) -> list[Program]:

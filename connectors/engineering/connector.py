@@ -1,4 +1,5 @@
-"""The engineering platform as a Source: reads a city's exchange database and drafts events; never writes there."""
+"""The engineering platform as a Source: reads a city's exchange database and drafts events; never writes there. And the
+departments' desk as a Sink, which takes what is asked of them for connection works."""
 
 from __future__ import annotations
 
@@ -11,10 +12,12 @@ from typing import Any
 from connectors.engineering.cells import SHANGHAI, Row, UnreadableError
 from connectors.engineering.context import Contexts, Dialect, fetch
 from connectors.engineering.decisions import COLUMNS, TOLD, Teller
+from connectors.engineering.desk import PermitDesk
+from connectors.engineering.records import Record, record
 from connectors.engineering.settled import Settled
-from connectors.engineering.tables import CHANGE, DOCUMENT, PROGRESS
+from connectors.engineering.tables import CHANGE, DECISION, DOCUMENT, PROGRESS, RED_LINE, SURVEY
 from jietong.city import Item
-from jietong.event import Draft
+from jietong.event import Draft, Event
 from jietong.platform import Reading
 from jietong.store import Store, Transaction, placeholders
 
@@ -22,6 +25,8 @@ PAGE = 500
 """Rows taken in one snapshot; no statement gives more than 1,000."""
 BEGINNING = "0001-01-01 00:00:00"
 FORM = "%Y-%m-%d %H:%M:%S"
+LOCAL = (CHANGE, RED_LINE, SURVEY, DECISION)
+PERMIT_REQUESTED = "works.permit.requested.v1"
 
 Key = tuple[str, int]
 """A row's table and LSH."""
@@ -30,7 +35,7 @@ Key = tuple[str, int]
 class EngineeringSource:
     """See `jietong.platform.Source`.
 
-    Order: change stamp (GXSJ), then progress before documents before changes, then LSH. A position is a stamp less the
+    Order: change stamp (GXSJ), then progress before documents before the platform's own tables, then LSH. A position is a stamp less the
     overlap, and a token of `Settled`: a row that commits late, or with a stamp up to `overlap` old, is read after all;
     an older one is found by `scan`. `clock` is the platform's time: a row stamped in its future does not carry the
     position along. `items`: the city's item catalogue. What happened before `since` is told as `historical`.
@@ -49,7 +54,7 @@ class EngineeringSource:
         self._store, self._items, self._clock, self._overlap, self._since = store, items, clock, overlap, since
         self._dialect = dialect or Dialect()
         self._settled = Settled()
-        self._tables = (PROGRESS, DOCUMENT, CHANGE) if self._dialect.local else (PROGRESS, DOCUMENT)
+        self._tables = (PROGRESS, DOCUMENT, *(LOCAL if self._dialect.local else ()))
 
     def read(self, after: str | None) -> Iterator[Reading]:
         stamp, token = (after or BEGINNING)[: len(BEGINNING)], (after or BEGINNING)[len(BEGINNING) :].strip()
@@ -139,4 +144,20 @@ def _drafts(tx: Transaction, row: Row, contexts: Contexts, digest: str) -> list[
     if row.struck and not contexts.known(row):
         return []
     stamp = row.stamped.strftime(FORM)
-    return Teller(tx, row, contexts.of(row), (row.table, str(row.key), stamp, digest)).drafts()
+    about = (row.table, str(row.key), stamp, digest)
+    if row.table in (SURVEY, DECISION):
+        return list(Record(tx, row, record(row, contexts), about).drafts())
+    return Teller(tx, row, contexts.of(row), about).drafts()
+
+
+class PermitSink:
+    """Delivers what is asked of the departments. See `jietong.platform.Sink`."""
+
+    def __init__(self, desk: PermitDesk, clock: Callable[[], datetime]) -> None:
+        self.desk, self.clock = desk, clock
+
+    def deliver(self, event: Event) -> None:
+        self.desk.deliver(event, self.clock())
+
+    def delivered(self, event: Event) -> bool:
+        return self.desk.delivered(event)

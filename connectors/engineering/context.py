@@ -10,14 +10,16 @@ from decimal import Decimal
 from functools import cached_property
 from typing import Any, TypeVar
 
-from connectors.engineering.cells import Row
-from connectors.engineering.tables import ITEM, PARTY, PROJECT, STAGE, STAGE_ITEM, SUPPLEMENT
+from connectors.engineering.cells import Row, UnreadableError
+from connectors.engineering.tables import ITEM, PARTY, PERMIT, PROJECT, RED_LINE, STAGE, STAGE_ITEM, SUPPLEMENT
+from jietong import geometry
 from jietong.city import Item
 from jietong.identifiers import CreditCode, DivisionCode, Identifier, InvalidIdentifierError, ProjectCode
 from jietong.store import Transaction, placeholders
 
 MOST = 1000
 """Rows one statement reads."""
+LONGEST_RED_LINE = 20_000
 COMMON = ("LSH", "XZQHDM", "SJYXBS", "GXSJ")
 COLUMNS: Mapping[str, Sequence[str]] = {
     ITEM: (*COMMON, "GCDM", "SPSXSLBM", "SPSXBM", "SPLCBM", "SPLCBBH", "SPBMMC", "SLFS"),
@@ -42,6 +44,8 @@ COLUMNS: Mapping[str, Sequence[str]] = {
     ),
     PARTY: (*COMMON, "GCDM", "DWTYSHXYDM", "DWMC"),
     SUPPLEMENT: (*COMMON, "GCDM", "SPSXSLBM", "FQXH", "LDMC", "QSCL", "BQQX"),
+    RED_LINE: (*COMMON, "GCDM", "SPSXSLBM", "HX", "HXZBX", "HXJD", "HXLY"),
+    PERMIT: ("permit", "subject", "case_id", "operator", "works_kind", "route", "site_regions", "functional_zone"),
     STAGE_ITEM: ("SPLCBM", "SPLCBBH", "SPSXBM", "SPSXMC", "DYBZSPJDXH"),
 }
 STAGES = ("UNKNOWN", "LAND_USE", "ENGINEERING_PLANNING", "CONSTRUCTION", "ACCEPTANCE")
@@ -55,7 +59,7 @@ class Dialect:
     """Where one city's filling of the standard's tables differs from another's; plain data.
 
     `developer`: the DWLX of the developer (建设单位). `acceptance`: 受理方式 (SLFS) → acceptance basis, other numbers
-    say nothing. `local`: whether this platform has the two tables of its own beside the standard's.
+    say nothing. `local`: whether this platform has tables of its own beside the standard's.
     """
 
     developer: int = 1
@@ -72,6 +76,8 @@ class Context:
     work: Row
     developer: Row | None
     supplement: Row | None
+    red_line: Row | None
+    origins: Sequence[Row]
     definition: Row | None
     catalogued: Item | None
     dialect: Dialect
@@ -79,7 +85,7 @@ class Context:
 
     @cached_property
     def subject(self) -> ProjectCode:
-        return _identifier(ProjectCode, self.work, "XMDM", self.work.code("XMDM"))
+        return project_code(self.work)
 
     @cached_property
     def meaning(self) -> Item:
@@ -106,24 +112,20 @@ class Context:
 
     @cached_property
     def holder(self) -> dict[str, str | None]:
-        """The developer. Without a valid credit code it may be a person, whose number and name never leave."""
-        party = self.developer
-        code = party.text("DWTYSHXYDM", 100) if party else None
-        if party is None or not _is_credit_code(code):
-            return {"uscc": None, "name": None}
-        return {"uscc": code, "name": party.text("DWMC", 500)}
+        """The developer."""
+        uscc, name = organisation(self.developer, "DWTYSHXYDM", "DWMC") if self.developer else (None, None)
+        return {"uscc": uscc, "name": name}
 
     @cached_property
-    def previous_work(self) -> str | None:
-        return self.work.text("QJDGCDM", 100)
+    def previous_works(self) -> list[str | None]:
+        """前阶段工程. The column holds one code: a 工程 that came of several (a merger) has a valid row for each."""
+        return [row.text("QJDGCDM", 100) for row in self.origins] or [None]
 
     def where(self, at: datetime) -> dict[str, Any]:
         """The common tail of every event, of something that happened at `at`."""
-        authority = _identifier(DivisionCode, self.row, "XZQHDM", self.row.code("XZQHDM"))
-        sites = [word for word in SEPARATORS.split(self.work.text("JSDDXZQH", 10_000) or "") if word]
         return {
-            "site_regions": [str(_identifier(DivisionCode, self.work, "JSDDXZQH", site)) for site in sites],
-            "authority_region": authority[:6],
+            "site_regions": site_regions(self.work),
+            "authority_region": authority(self.row),
             "item_code": self.item.code("SPSXBM"),
             "historical": self.since is not None and at < self.since,
         }
@@ -146,6 +148,7 @@ class Context:
             "content": work.text("JSGMJNR", 4000),
             "applicant_uscc": self.holder["uscc"],
             "applicant_name": self.holder["name"],
+            **(_red_line(self.red_line) if self.red_line else {}),
         }
         return {name: value for name, value in known.items() if value is not None}
 
@@ -163,36 +166,62 @@ class Contexts:
         self._works = _newest(tx, PROJECT, ("GCDM",), "GCDM", works)
         developer = f"AND DWLX = {int(dialect.developer)} AND SJYXBS <> 0"
         self._developers = _newest(tx, PARTY, ("GCDM",), "GCDM", works, order="LSH", where=developer)
-        self._supplements = (
-            _newest(tx, SUPPLEMENT, ("GCDM", "SPSXSLBM"), "SPSXSLBM", instances) if dialect.local else {}
+        self._supplements, self._red_lines = (
+            _newest(tx, table, ("GCDM", "SPSXSLBM"), "SPSXSLBM", instances) if dialect.local else {}
+            for table in (SUPPLEMENT, RED_LINE)
         )
+        named = "AND SJYXBS <> 0 AND QJDGCDM <> ''"
+        self._origins = sorted(
+            _newest(tx, PROJECT, ("GCDM", "QJDGCDM"), "GCDM", works, where=named).values(), key=lambda row: row.key
+        )
+        self._permits = _permits(tx, _values(rows, "XKBH"))
         self._definitions = _definitions(tx, _values(self._items.values(), "SPSXBM") - items.keys())
 
     def known(self, row: Row) -> bool:
         """Whether its parents are there, valid or not."""
-        work, instance = row.cells["GCDM"], row.cells["SPSXSLBM"]
-        return (work, instance) in self._items and (work,) in self._works
+        cells = row.cells
+        if "XKBH" in cells:
+            return (cells["XKBH"],) in self._permits
+        item = (cells["GCDM"], cells.get("SPSXSLBM"))
+        return (cells["GCDM"],) in self._works and ("SPSXSLBM" not in cells or item in self._items)
 
     def of(self, row: Row) -> Context:
         """Raises UnreadableError for an orphan: a valid row waits for valid parents, a tombstone's may be struck."""
         work, instance = row.code("GCDM"), row.code("SPSXSLBM")
-        item, project = self._items.get((work, instance)), self._works.get((work,))
+        item = self._items.get((work, instance))
         if item is None or (item.struck and not row.struck):
             raise row.bad("SPSXSLBM", f"no valid row of this item and 工程 in {ITEM} yet")
-        if project is None or (project.struck and not row.struck):
-            raise row.bad("GCDM", f"no valid row of this 工程 in {PROJECT} yet")
-        code = item.cells["SPSXBM"]
+        project, code, red_line = self.work(row), item.cells["SPSXBM"], self._red_lines.get((work, instance))
         return Context(
             row,
             item,
             project,
             self._developers.get((work,)),
             self._supplements.get((work, instance)),
+            red_line if red_line and not red_line.struck else None,
+            [origin for origin in self._origins if origin.cells["GCDM"] == work],
             self._definitions.get((item.cells["SPLCBM"], item.cells["SPLCBBH"], code)),
             self._catalogue.get(code),
             self._dialect,
             self._since,
         )
+
+    def work(self, row: Row) -> Row:
+        """The 工程 of a row. Raises UnreadableError as `of`."""
+        work = self._works.get((row.code("GCDM"),))
+        if work is None or (work.struck and not row.struck):
+            raise row.bad("GCDM", f"no valid row of this 工程 in {PROJECT} yet")
+        return work
+
+    def permit(self, row: Row) -> Row:
+        """What was asked of the department that decided. Raises UnreadableError if nothing was."""
+        asked = self._permits.get((row.code("XKBH"),))
+        if asked is None:
+            raise row.bad("XKBH", "this permit was never asked for")
+        return asked
+
+    def historical(self, at: datetime) -> bool:
+        return self._since is not None and at < self._since
 
 
 Found = dict[tuple[Any, ...], Row]
@@ -219,6 +248,14 @@ def _newest(
     return _keyed(fetch(tx, table, COLUMNS[table], sql, named), key)
 
 
+def _permits(tx: Transaction, permits: Collection[str]) -> Found:
+    if not permits:
+        return {}
+    marks, named = placeholders("v", sorted(permits, key=str))
+    sql = f"SELECT {', '.join(COLUMNS[PERMIT])} FROM {PERMIT} WHERE permit IN ({marks}) LIMIT {MOST}"
+    return _keyed(fetch(tx, PERMIT, COLUMNS[PERMIT], sql, named), ("permit",))
+
+
 def _definitions(tx: Transaction, codes: Collection[str]) -> Found:
     if not codes:
         return {}
@@ -240,7 +277,51 @@ def _keyed(rows: Iterable[Row], key: Sequence[str]) -> Found:
 
 
 def _values(rows: Iterable[Row], column: str) -> set[str]:
-    return {row.cells[column] for row in rows if row.cells[column] is not None}
+    return {cell for row in rows if (cell := row.cells.get(column)) is not None}
+
+
+def site_regions(work: Row) -> list[str]:
+    """A linear project crosses several divisions."""
+    sites = [word for word in SEPARATORS.split(work.text("JSDDXZQH", 10_000) or "") if word]
+    return [str(_identifier(DivisionCode, work, "JSDDXZQH", site)) for site in sites]
+
+
+def authority(row: Row) -> str:
+    """The division of the authority that wrote a row."""
+    return _identifier(DivisionCode, row, "XZQHDM", row.code("XZQHDM"))[:6]
+
+
+def project_code(work: Row) -> ProjectCode:
+    return _identifier(ProjectCode, work, "XMDM", work.code("XMDM"))
+
+
+def organisation(row: Row, code: str, name: str) -> tuple[str | None, str | None]:
+    """Credit code and name. Without a valid code it may be a person, whose number and name never leave."""
+    number = row.text(code, 100)
+    return (number, row.text(name, 500)) if _is_credit_code(number) else (None, None)
+
+
+def _red_line(row: Row) -> dict[str, Any]:
+    """A boundary that is no polygon says nothing: it keeps no approval back, and its own row is held."""
+    try:
+        return red_line(row)
+    except UnreadableError:
+        return {}
+
+
+def red_line(row: Row) -> dict[str, Any]:
+    """Raises UnreadableError if it is no polygon on the earth."""
+    wkt = row.text("HX", LONGEST_RED_LINE)
+    if wkt is None:
+        raise row.bad("HX", "missing")
+    if geometry.problem(wkt):
+        raise row.bad("HX", "no polygon (WKT, longitude and latitude in degrees)")
+    return {
+        "red_line": wkt,
+        "red_line_crs": row.text("HXZBX", 50),
+        "red_line_accuracy_m": row.number("HXJD", 8, 2),
+        "red_line_source": row.text("HXLY", 200),
+    }
 
 
 def _identifier(kind: type[Kind], row: Row, column: str, text: str) -> Kind:

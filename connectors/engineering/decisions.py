@@ -12,6 +12,9 @@
   is struck with nothing left, nothing is told: it supported nothing. A struck licence without another is CANCELLED.
 * **A late row**, written after one that happened later, tells its own decision and then again the one that stands: the
   last event of a stream is always the truth.
+* A red line (用地红线) is told with its item's approval. One that is drawn after it makes the approval be told again, with
+  what became of it since; not while it is suspended, for nobody shall be told to go on.
+* A 工程 that came of several (a merger) has its approval told once for each: an event names one.
 """
 
 from __future__ import annotations
@@ -22,8 +25,8 @@ from datetime import datetime
 from typing import Any
 
 from connectors.engineering.cells import SHANGHAI, Row, UnreadableError
-from connectors.engineering.context import COMMON, MOST, Context, fetch
-from connectors.engineering.tables import CHANGE, CHANGES, DOCUMENT, PROGRESS, STATUSES
+from connectors.engineering.context import COMMON, MOST, Context, fetch, red_line
+from connectors.engineering.tables import CHANGE, CHANGES, DECISION, DOCUMENT, PROGRESS, RED_LINE, STATUSES, SURVEY
 from jietong.event import Draft
 from jietong.identifiers import InvalidIdentifierError, LicenceId
 from jietong.store import Transaction
@@ -37,7 +40,16 @@ TOLD: dict[str, Sequence[str]] = {
     PROGRESS: ("XZQHDM", "GCDM", "SPSXSLBM", "BLZT", "BLSJ", "SJYXBS"),
     DOCUMENT: ("XZQHDM", "GCDM", "SPSXSLBM", "PFRQ", "PFWH", "PFWJBT", "PFWJYXQX", "FJID", "SJYXBS"),
     CHANGE: ("XZQHDM", "GCDM", "SPSXSLBM", "BGLX", "BGSJ", "BGWH", "YXQX", "SJYXBS"),
-}
+    RED_LINE: ("XZQHDM", "GCDM", "SPSXSLBM", "HX", "HXZBX", "HXJD", "HXLY", "SJYXBS"),
+    SURVEY: (
+        "XZQHDM", "CGBH", "GCDM", "FQXH", "CHJD", "CGZT", "TDCGBH", "CHSX", "BDCDY", "CHDWDM", "CHDWMC", "CHRQ", "FBSJ",
+        "ZBX", "TDMJ", "JZMJ", "JZGD", "SJYXBS",
+    ),
+    DECISION: (
+        "XZQHDM", "XKBH", "JDLX", "JDSJ", "BLFS", "XKWH", "SLRQ", "YXQQ", "YXQZ", "XKTJ", "LY", "SPBMMC", "BLGZR",
+        "QQBH", "QQXH", "SJYXBS",
+    ),
+}  # fmt: skip
 """The cells of a row that an event tells: its digest is of these. Persons and opinions (BLR, BLYJ) are not read."""
 COLUMNS = {table: (*COMMON, *(column for column in cells if column not in COMMON)) for table, cells in TOLD.items()}
 
@@ -49,7 +61,8 @@ LICENCE_STATUSES = frozenset(
     {"WITHDRAWN", "REVOKED", "DEREGISTERED", "PENALTY_REVOKED", "LAPSED", "EXTENDED", "SUSPENDED", "RESUMED"}
 )
 """Decisions that say the same of the licence."""
-WITH_MISSING = frozenset({"APPROVED", "CONDITION_LAPSED"})
+CONDITIONAL = frozenset({"TOLERANT", "COMMITMENT"})
+HAPPENED = {PROGRESS: "BLSJ", CHANGE: "BGSJ", SURVEY: "FBSJ", DECISION: "JDSJ"}
 
 
 def status(row: Row) -> int:
@@ -73,8 +86,8 @@ def decision(row: Row) -> str | None:
 
 
 def happened(row: Row) -> datetime:
-    """A document has a day only: it happened when the platform wrote it."""
-    return row.required_moment({PROGRESS: "BLSJ", CHANGE: "BGSJ", DOCUMENT: "GXSJ"}[row.table])
+    """A document has a day only, a red line none: they happened when the platform wrote them."""
+    return row.required_moment(HAPPENED.get(row.table, "GXSJ"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +103,8 @@ class Teller:
         """Raises UnreadableError if the row or what stands round it cannot become an event."""
         if self.row.table == DOCUMENT:
             return list(self._struck_document() if self.row.struck else self._document())
+        if self.row.table == RED_LINE:
+            return list(self._drawn())
         return list(self._struck() if self.row.struck else self._valid())
 
     # -- progress and changes ------------------------------------------------------------------------------------------
@@ -146,6 +161,26 @@ class Teller:
         found = reversed(fetch(self.tx, table, COLUMNS[table], sql, named))
         return [row for row in found if (row.table, row.key) != (self.row.table, self.row.key)]
 
+    def _drawn(self) -> Iterator[Draft]:
+        """A row that was told before tells one fact of a type, its last: an approval that was changed since waits for the
+        next row."""
+        if not self.row.struck:
+            red_line(self.row)
+        found = [(row, word) for row in self._history() if (word := decision(row))]
+        since = next((n for n in reversed(range(len(found))) if found[n][1] == "APPROVED"), None)
+        if since is None or found[since][0].stamped > self.row.stamped:
+            return  # the approval tells it itself
+        words = [word for _, word in found[since:]]
+        stands = words[-1] != "SUSPENDED" and MODIFIERS.issuperset(words[1:])
+        if not stands or (self.row.struck and (len(words) > 1 or self._replaced())):
+            return
+        for n, (row, word) in enumerate(found[since:]):
+            again = self._decisions(row, word, happened(row))
+            yield from (replace(draft, about=(*draft.about, str(n))) for draft in again)
+
+    def _replaced(self) -> bool:
+        return any(row.key > self.row.key for row in self._siblings(RED_LINE))
+
     # -- documents -----------------------------------------------------------------------------------------------------
     def _document(self) -> Iterator[Draft]:
         yield self._decision_draft(self.row, "DOCUMENTED", self.row.stamped)
@@ -170,13 +205,22 @@ class Teller:
     # -- drafts --------------------------------------------------------------------------------------------------------
     def _decided(self, row: Row, word: str, time: datetime) -> Iterator[Draft]:
         """A decision, and what it makes of the item's licence. An approval told again brings its licence back."""
-        yield self._decision_draft(row, word, time)
+        yield from self._decisions(row, word, time)
         told_again = word == "APPROVED" and row is not self.row
         if (word in LICENCE_STATUSES or told_again) and (papers := self._papers()):
             paper, licence = papers[-1]
             until = row.day("YXQX") if row.table == CHANGE and word == "EXTENDED" else paper.day("PFWJYXQX")
             draft = self._licence_draft(paper, licence, _issued(licence) if told_again else word, time)
             yield replace(draft, data={**draft.data, "valid_until": until})
+
+    def _decisions(self, row: Row, word: str, time: datetime) -> Iterator[Draft]:
+        """An approval once for each 工程 that its own came of, anything else once."""
+        draft = self._decision_draft(row, word, time)
+        yield draft
+        if draft.type == APPROVAL and word == "APPROVED":
+            for previous in self.context.previous_works[1:]:
+                about = (*draft.about, "from", previous or "")
+                yield replace(draft, data={**draft.data, "previous_work": previous}, about=about)
 
     def _progressed(self, row: Row, time: datetime) -> Draft:
         context, number = self.context, status(row)
@@ -206,14 +250,14 @@ class Teller:
             del data["document_title"], data["valid_until"]
             return self._draft(ACCEPTANCE, time, {**data, "acceptance_kind": kind, "buildings": buildings}, row)
         data |= {
-            "previous_work": context.previous_work,
+            "previous_work": context.previous_works[0],
             "decision_kind": context.meaning.decision_kind or "OTHER",
             "permit_part": context.meaning.permit_part,
             "acceptance_basis": context.acceptance_basis,
             "decision_basis": self._decision_basis(row, word),
             "project": context.facts,
         }
-        if context.supplement and word in WITH_MISSING:
+        if context.supplement and (word == "CONDITION_LAPSED" or data["decision_basis"] in CONDITIONAL):
             data |= {"missing": context.supplement.many("QSCL", 200), "missing_due": context.supplement.day("BQQX")}
         return self._draft(APPROVAL, time, data, row)
 

@@ -13,6 +13,8 @@ from decimal import Decimal
 from typing import Any
 
 from connectors.engineering.cells import SHANGHAI
+from connectors.engineering.desk import PermitDesk
+from connectors.engineering.rows import day, local, number
 from connectors.engineering.tables import (
     CHANGE,
     CHANGES,
@@ -22,17 +24,17 @@ from connectors.engineering.tables import (
     PARTY,
     PROGRESS,
     PROJECT,
+    RED_LINE,
     STAGE,
     STAGE_ITEM,
     STATUSES,
     SUPPLEMENT,
+    SURVEY,
     TOMBSTONE,
-    VALID,
-    exchange,
 )
+from jietong import geometry
 from jietong.city import Item
 from jietong.errors import UsageError
-from jietong.event import derived_id
 from jietong.identifiers import CreditCode, LicenceId
 from jietong.store import Store, Transaction
 
@@ -64,8 +66,8 @@ DRAINAGE = ("SW", "水务局")
 """排水许可 is another department's than its stage's (城镇排水与污水处理条例 21)."""
 ACCEPTANCE_MODES = {"FULL": 1, "TOLERANT": 2, "COMMITMENT": 3}
 LICENCE_TYPE = "11100000000013338W{:03}"
-UPLOAD_NEW = 0
-FORM = "%Y-%m-%d %H:%M:%S"
+MOST_EXTENSIONS = 2
+"""Of a construction permit whose works have not begun (建筑法 9)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,13 +92,47 @@ class Work:
     content: str | None = None
     scope: str | None = None
     previous: str | None = None
+    """前阶段工程: one code, as the standard's column holds. A 工程 that came of several is registered once for each."""
 
 
-class EngineeringPlatform:
-    """`region`: division code of the city. `items`: its catalogue. Each function that writes a row returns its LSH."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RedLine:
+    """用地红线: WKT, longitude and latitude in degrees. `accuracy`: how far it may be off, m."""
 
-    def __init__(self, store: Store, region: str, items: Mapping[str, Item]) -> None:
-        self.store, self.region, self.items = store, region, items
+    wkt: str
+    crs: str = "EPSG:4490"
+    accuracy: Decimal | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """A joint-survey result (多测合一成果): measured once for a stage, used by all. Areas in m², height in m."""
+
+    number: str
+    work: str
+    stage: str
+    items: Sequence[str] = ()
+    phase: int = 1
+    units: Sequence[str] = ()
+    surveyor: str | None = None
+    surveyor_name: str | None = None
+    surveyed_on: date | None = None
+    coordinate_system: str | None = "CGCS2000"
+    land_area: Decimal | None = None
+    floor_area: Decimal | None = None
+    height: Decimal | None = None
+
+
+class EngineeringPlatform(PermitDesk):
+    """`items`: the city's catalogue; `region` and `departments`: see `PermitDesk`. Each function that writes a row returns
+    its LSH."""
+
+    def __init__(
+        self, store: Store, region: str, items: Mapping[str, Item], departments: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(store, region, departments or {})
+        self.items = items
         self.issuer = CreditCode.make(region=region, organisation="00705301", category="11")
 
     def define(self, now: datetime) -> None:
@@ -122,18 +158,18 @@ class EngineeringPlatform:
             "GCFW": work.scope,
             "QJDGCDM": work.previous,
             "GBHY": work.industry,
-            "NKGSJ": _day(work.planned_start),
-            "NJCSJ": _day(work.planned_finish),
+            "NKGSJ": day(work.planned_start),
+            "NJCSJ": day(work.planned_finish),
             "XMSFWQBJ": 0,
-            "ZTZE": _number(work.investment),
+            "ZTZE": number(work.investment),
             "JSDDXZQH": ",".join(work.site_regions),
             "JSDD": work.address,
-            "XMJSDDX": _number(work.longitude),
-            "XMJSDDY": _number(work.latitude),
+            "XMJSDDX": number(work.longitude),
+            "XMJSDDY": number(work.latitude),
             "JSGMJNR": work.content,
-            "YDMJ": _number(work.land_area),
-            "JZMJ": _number(work.floor_area),
-            "SBSJ": _time(now),
+            "YDMJ": number(work.land_area),
+            "JZMJ": number(work.floor_area),
+            "SBSJ": local(now),
             "SPLCBM": PROCESS,
             "SPLCBBH": VERSION,
         }
@@ -182,7 +218,7 @@ class EngineeringPlatform:
             "FQXH": phase,
             "LDMC": "、".join(buildings),
             "QSCL": "、".join(missing),
-            "BQQX": _day(missing_due),
+            "BQQX": day(missing_due),
         }
         with self.store.transaction() as tx:
             if phase != 1 or buildings or missing:
@@ -213,7 +249,7 @@ class EngineeringPlatform:
             "BLR": person,
             "BLZT": status,
             "BLYJ": opinion,
-            "BLSJ": _time(happened or now),
+            "BLSJ": local(happened or now),
         }
         return self._write(PROGRESS, row, now, stamped)
 
@@ -233,10 +269,10 @@ class EngineeringPlatform:
         row = {
             "GCDM": work,
             "SPSXSLBM": instance,
-            "PFRQ": _day(now.astimezone(SHANGHAI).date()),
+            "PFRQ": day(now.astimezone(SHANGHAI).date()),
             "PFWH": number,
             "PFWJBT": title,
-            "PFWJYXQX": _day(valid_until) or NEVER,
+            "PFWJYXQX": day(valid_until) or NEVER,
             "FJMC": f"{title}.pdf",
             "FJLX": "电子证照" if licence else "批复文件",
             "FJID": licence or f"{instance}-{number}",
@@ -247,6 +283,39 @@ class EngineeringPlatform:
         """The e-licence id of an item's licence; a reissue raises the version. `serial`: digits and capital letters."""
         kind = LICENCE_TYPE.format(sorted(self.items).index(code) + 1)
         return LicenceId.make(licence_type=kind, issuer=self.issuer, serial=serial, version=version)
+
+    def draw_red_line(
+        self, work: str, instance: str, red_line: RedLine, now: datetime, *, stamped: datetime | None = None
+    ) -> int:
+        """用地红线 of an item, before its approval or after; a corrected one is `correct`ed. Raises UsageError if it is no
+        polygon."""
+        if wrong := geometry.problem(red_line.wkt):
+            raise UsageError(f"red line of {instance}: {wrong}")
+        row = {
+            "GCDM": work,
+            "SPSXSLBM": instance,
+            "HX": red_line.wkt,
+            "HXZBX": red_line.crs,
+            "HXJD": number(red_line.accuracy),
+            "HXLY": red_line.source,
+        }
+        return self._write(RED_LINE, row, now, stamped)
+
+    def publish_survey(self, survey: Survey, now: datetime, *, stamped: datetime | None = None) -> int:
+        """A result is there for everyone. Raises UsageError if its number was used before."""
+        return self._surveyed(survey, "发布", None, now, stamped)
+
+    def correct_survey(self, number: str, survey: Survey, now: datetime, *, stamped: datetime | None = None) -> int:
+        """更正: `survey` instead of the result `number`, under the same number or under one of its own."""
+        return self._surveyed(survey, "更正", number, now, stamped)
+
+    def withdraw_survey(self, number: str, now: datetime, *, stamped: datetime | None = None) -> int:
+        """撤回: the result is not to be used any more."""
+        with self.store.transaction() as tx:
+            columns = "GCDM, CHJD, FQXH"
+            work, stage, phase = self._standing_survey(tx, number, columns)
+            row = {"CGBH": number, "GCDM": work, "CHJD": stage, "FQXH": phase, "CGZT": "撤回", "FBSJ": local(now)}
+            return self._insert(tx, SURVEY, row, now, stamped)
 
     def change(
         self,
@@ -259,47 +328,62 @@ class EngineeringPlatform:
         valid_until: date | None = None,
         stamped: datetime | None = None,
     ) -> int:
-        """A permit's ending or change without a status of its own: a word of `CHANGES` (注销, 吊销, 失效, 延期 …)."""
+        """A permit's ending or change without a status of its own: a word of `CHANGES` (注销, 吊销, 失效, 延期 …).
+
+        Raises UsageError for another word, and for the third extension of a construction permit (建筑法 9).
+        """
         if kind not in CHANGES:
             raise UsageError(f"no change {kind}; there are {', '.join(CHANGES)}")
-        row = {"GCDM": work, "SPSXSLBM": instance, "BGLX": kind, "BGSJ": _time(now), "BGWH": number}
-        return self._write(CHANGE, row | {"YXQX": _day(valid_until)}, now, stamped)
-
-    def strike(self, table: str, key: int, now: datetime, reason: str) -> None:
-        """A tombstone: the row was never true."""
+        row = {"GCDM": work, "SPSXSLBM": instance, "BGLX": kind, "BGSJ": local(now), "BGWH": number}
         with self.store.transaction() as tx:
-            self._strike(tx, table, key, now, reason)
+            if kind == "延期" and self._extended(tx, work, instance) >= MOST_EXTENSIONS:
+                raise UsageError(f"{instance}: was extended {MOST_EXTENSIONS} times; it lapses (建筑法 9)")
+            return self._insert(tx, CHANGE, row | {"YXQX": day(valid_until)}, now, stamped)
 
-    def correct(self, table: str, key: int, now: datetime, reason: str, **cells: Any) -> int:
-        """A tombstone and a new row with these cells changed."""
-        columns = ", ".join(column for column in exchange.tables[table].c.keys() if column != "LSH")  # noqa: SIM118
-        with self.store.transaction() as tx:
-            old = tx.execute(f"SELECT {columns} FROM {table} WHERE LSH = :key", {"key": key}).one()
-            if old is None:
-                raise UsageError(f"{table} has no row {key}")
-            self._strike(tx, table, key, now, reason)
-            return self._insert(tx, table, dict(zip(columns.split(", "), old, strict=True)) | cells, now)
+    def _extended(self, tx: Transaction, work: str, instance: str) -> int:
+        """How often a construction permit was; of another item, or one that is not there yet, it does not count."""
+        of_item = {"work": work, "instance": instance}
+        where = f"WHERE GCDM = :work AND SPSXSLBM = :instance AND SJYXBS <> {TOMBSTONE}"
+        found = tx.execute(f"SELECT SPSXBM FROM {ITEM} {where} ORDER BY LSH DESC LIMIT 1", of_item).one()
+        item = self.items.get(found[0]) if found else None
+        if item is None or item.decision_kind != "CONSTRUCTION":
+            return 0
+        sql = f"SELECT count(*) FROM {CHANGE} {where} AND BGLX = '延期'"
+        return tx.execute(sql, of_item).all()[0][0]
 
-    def _strike(self, tx: Transaction, table: str, key: int, now: datetime, reason: str) -> None:
-        tx.execute(
-            f"""UPDATE {table} SET SJYXBS = {TOMBSTONE}, SJWXYY = :reason, SJSCZT = {UPLOAD_NEW}, GXSJ = :now
-                WHERE LSH = :key""",
-            {"reason": reason, "now": _time(now), "key": key},
-        )
-
-    def _write(self, table: str, row: Mapping[str, Any], now: datetime, stamped: datetime | None) -> int:
-        with self.store.transaction() as tx:
-            return self._insert(tx, table, row, now, stamped)
-
-    def _insert(
-        self, tx: Transaction, table: str, row: Mapping[str, Any], now: datetime, stamped: datetime | None = None
+    def _surveyed(
+        self, survey: Survey, word: str, instead_of: str | None, now: datetime, stamped: datetime | None
     ) -> int:
-        common = {"XZQHDM": self.region, "SJYXBS": VALID, "SJWXYY": None, "SJSCZT": UPLOAD_NEW, "SBYY": None}
-        cells: dict[str, Any] = {**row, **common, "GXSJ": _time(stamped or now)}
-        cells.setdefault("DFSJZJ", str(derived_id(table, repr(cells))))
-        marks = ", ".join(f":{column}" for column in cells)
-        sql = f"INSERT INTO {table} ({', '.join(cells)}) VALUES ({marks}) RETURNING LSH"
-        return tx.execute(sql, cells).all()[0][0]
+        row = {
+            "CGBH": survey.number,
+            "GCDM": survey.work,
+            "FQXH": survey.phase,
+            "CHJD": [*STAGES].index(survey.stage) + 1,
+            "CGZT": word,
+            "TDCGBH": None if instead_of == survey.number else instead_of,
+            "CHSX": "、".join(survey.items),
+            "BDCDY": "、".join(survey.units),
+            "CHDWDM": survey.surveyor,
+            "CHDWMC": survey.surveyor_name,
+            "CHRQ": day(survey.surveyed_on),
+            "FBSJ": local(now),
+            "ZBX": survey.coordinate_system,
+            "TDMJ": number(survey.land_area),
+            "JZMJ": number(survey.floor_area),
+            "JZGD": number(survey.height),
+        }
+        with self.store.transaction() as tx:
+            if instead_of is not None:
+                self._standing_survey(tx, instead_of, "LSH")
+            if instead_of != survey.number and _survey(tx, survey.number, "LSH"):
+                raise UsageError(f"survey {survey.number}: is there already; correct it instead")
+            return self._insert(tx, SURVEY, row, now, stamped)
+
+    def _standing_survey(self, tx: Transaction, number: str, columns: str) -> tuple[Any, ...]:
+        found = _survey(tx, number, f"CGZT, {columns}")
+        if found is None or found[0] == "撤回":
+            raise UsageError(f"survey {number}: {'is withdrawn' if found else 'was never published'}")
+        return found[1:]
 
     def _defined(self, code: str, item: Item) -> dict[str, Any]:
         department, name = _department(item)
@@ -322,14 +406,9 @@ def _limit(item: Item) -> int:
     return LIMITS.get(item.decision_kind or item.acceptance_kind or "", LIMIT)
 
 
-def _time(moment: datetime) -> str:
-    return moment.astimezone(SHANGHAI).strftime(FORM)
-
-
-def _day(day: date | None) -> str | None:
-    return day.isoformat() if day else None
-
-
-def _number(number: Decimal | None) -> str | None:
-    """As text: no number of money or place passes through a float."""
-    return None if number is None else str(number)
+def _survey(tx: Transaction, number: str, columns: str) -> tuple[Any, ...] | None:
+    """The newest valid row of a result."""
+    sql = (
+        f"SELECT {columns} FROM {SURVEY} WHERE CGBH = :n AND SJYXBS <> {TOMBSTONE} ORDER BY FBSJ DESC, LSH DESC LIMIT 1"
+    )
+    return tx.execute(sql, {"n": number}).one()

@@ -4,14 +4,16 @@ Names and columns are the standard's. Types vary by vendor, so readers take ever
 `YYYY-MM-DD HH:MM:SS`, Asia/Shanghai. No foreign keys: children refer by code and may arrive before their parent.
 Names are created unquoted, so that one SQL serves SQLite, which keeps their case, and PostgreSQL, which folds it.
 
-The two tables `LOCAL_*` are not in the standard: they are this platform's own, for what the standard has no column for.
+The tables `LOCAL_*` are not in the standard: they are this platform's own, for what the standard has no column for, and
+filled as its tables are (one row a word, a correction is a tombstone and a new row). `works_permit` is the departments'
+desk for connection works: nothing of it goes to the ministry.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table
+from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, Text
 
 PROJECT = "SPGL_XMJBXXB"  # 项目基本信息: one row a 工程 of a project
 PARTY = "SPGL_XMDWXXB"  # 项目单位信息
@@ -24,6 +26,15 @@ CHANGE = "LOCAL_PERMIT_CHANGE"
 """What becomes of a permit and has no status 1 to 15: `BGLX` is one of `CHANGES`."""
 SUPPLEMENT = "LOCAL_ITEM_SUPPLEMENT"
 """Phase (分期), buildings and missing papers of an item; lists are separated by `、`."""
+RED_LINE = "LOCAL_RED_LINE"
+"""用地红线 of an item that draws one: `HX` as WKT (degrees), `HXZBX` its coordinate system, `HXJD` accuracy in m, `HXLY` source."""
+SURVEY = "LOCAL_SURVEY"
+"""多测合一成果: `CGBH` its number, `CHJD` the stage 1 to 4, `CGZT` one of `SURVEY_WORDS`, `TDCGBH` the result it replaces; areas
+in m², height in m. One row a word: what a result became is another row of its number."""
+DECISION = "LOCAL_WORKS_DECISION"
+"""接入工程并联许可 as decided: `XKBH` the permit asked for, `JDLX` one of `DECISION_WORDS`, `BLFS` the route, `QQBH` and `QQXH` id and
+sequence of the request it answers, `BLGZR` working days used (none: not counted)."""
+PERMIT = "works_permit"
 
 STATUSES = (
     "UNKNOWN",
@@ -56,6 +67,12 @@ CHANGES = {
     "容缺逾期": "CONDITION_LAPSED",
 }
 """变更类型 (BGLX) → decision."""
+SURVEY_WORDS = {"发布": "PUBLISHED", "更正": "CORRECTED", "撤回": "WITHDRAWN"}
+"""成果状态 (CGZT) → status."""
+DECISION_WORDS = {
+    "准予": "APPROVED", "不予": "REFUSED", "撤件": "APPLICATION_WITHDRAWN", "撤回": "WITHDRAWN", "撤销": "REVOKED", **CHANGES,
+}  # fmt: skip
+"""决定类型 (JDLX) → decision."""
 
 VALID, TOMBSTONE = 1, 0
 """数据有效标识 (SJYXBS)."""
@@ -77,9 +94,14 @@ COLUMNS = {
         BLJGSDFS:50 SPSXBLSX SPBMBM:100 SPBMMC:200 QZSPSXBM:100 SFLCBSX""",
     CHANGE: "GCDM:100 SPSXSLBM:100 BGLX:20 BGSJ:19 BGWH:200 YXQX:10",
     SUPPLEMENT: "GCDM:100 SPSXSLBM:100 FQXH LDMC:2000 QSCL:2000 BQQX:10",
+    RED_LINE: "GCDM:100 SPSXSLBM:100 HX:20000 HXZBX:50 HXJD:8.2 HXLY:200",
+    SURVEY: """CGBH:100 GCDM:100 FQXH CHJD CGZT:10 TDCGBH:100 CHSX:2000 BDCDY:4000 CHDWDM:18 CHDWMC:500 CHRQ:10 FBSJ:19
+        ZBX:100 TDMJ:18.2 JZMJ:18.2 JZGD:8.2""",
+    DECISION: """XKBH:36 JDLX:20 JDSJ:19 BLFS:20 XKWH:200 SLRQ:10 YXQQ:10 YXQZ:10 XKTJ:2000 LY:500 SPBMMC:200 BLGZR QQBH:36
+        QQXH""",
 }
 """A length is a text's, digits and places are a number's; without either it is a whole number."""
-INDEXED = ("GCDM", "SPSXSLBM", "SPSXBM")
+INDEXED = ("GCDM", "SPSXSLBM", "SPSXBM", "CGBH", "XKBH")
 
 
 def _column(column: str) -> Column[Any]:
@@ -102,3 +124,21 @@ for _name, _own in COLUMNS.items():
     for _key in INDEXED:
         if _key in _table.c:
             Index(f"{_name.lower()}_{_key.lower()}", _table.c[_key])
+
+PERMIT_TEXTS = (
+    "case_id", "operator", "utility", "works_kind", "route", "department", "parallel_group", "road", "road_opened_on", "road_overhauled_on",
+    "length_m", "area_m2", "depth_m", "voltage", "planned_start", "planned_finish", "due_on", "applicant_uscc", "applicant_name",
+    "site_regions", "authority_region", "functional_zone", "request_id", "request_source", "decision",
+)  # fmt: skip
+PERMIT_NUMBERS = ("pipe_dn_mm", "trees", "request_sequence", "received_at", "accepted_at")
+
+# One row a permit, as it was last asked for. Days and decimals are text, times milliseconds since 1970 UTC.
+Table(
+    PERMIT, exchange,
+    Column("permit", Text, primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("status", Text, nullable=False, index=True),  # OPEN, DECIDED, CANCELLED
+    Column("round", Integer, nullable=False),
+    *(Column(name, Text) for name in PERMIT_TEXTS),
+    *(Column(name, BigInteger) for name in PERMIT_NUMBERS),
+)  # fmt: skip

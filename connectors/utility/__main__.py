@@ -16,7 +16,9 @@ from jietong.engine import Engine, Program
 def build(engine: Engine, operator: str) -> tuple[Platform, Program]:
     tables = engine.platform(operator, utility)
     platform = Platform(
-        tables, engine.stopping.wait, lambda subject, sealed: engine.keys.open_for(sealed, subject, f"contact:{operator}")
+        tables,
+        engine.stopping.wait,
+        lambda subject, sealed: engine.keys.open_for(sealed, subject, f"contact:{operator}"),
     )
     store = engine.store(f"utility:{operator}")
     outbox = engine.outbox(store)

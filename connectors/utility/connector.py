@@ -101,9 +101,16 @@ def _named(row: Row) -> dict[str, Any]:
 def _plan(step: Mapping[str, Any]) -> dict[str, Any] | None:
     if step["works_external"] is None:
         return None
-    decimals = {name: None if step[name] is None else Decimal(step[name]) for name in ("length_m", "fee", "area_m2", "depth_m")}
-    same = {name: step[name] for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")}
-    days = {name: date.fromisoformat(step[name]) if step[name] else None for name in ("planned_start", "planned_finish")}
+    decimals = {
+        name: None if step[name] is None else Decimal(step[name]) for name in ("length_m", "fee", "area_m2", "depth_m")
+    }
+    same = {
+        name: step[name]
+        for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")
+    }
+    days = {
+        name: date.fromisoformat(step[name]) if step[name] else None for name in ("planned_start", "planned_finish")
+    }
     kinds = step["works_kinds"].split() if step["works_kinds"] else None
     return {"works_external": bool(step["works_external"]), **same, **decimals, **days, "works_kinds": kinds,
             "emergency": bool(step["emergency"])}  # fmt: skip

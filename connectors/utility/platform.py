@@ -20,6 +20,7 @@ LINES = ("PROTECT", "RELOCATE", "CLOSE")
 ENDS = ("CONNECTED", "NOT_NEEDED", "DECLINED", "REFUSED", "LAPSED")
 STOPPED = ("SUSPENDED", "CANCELLED")
 """What a request may say that stops the work on a case that has not ended."""
+ACKNOWLEDGED = (*STOPPED, "RESUMED")
 OPEN = ("LEAD", "CONTACTED", "ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED", "WORKS_FINISHED", "INSPECTED")
 FOLLOWS: dict[str, tuple[str, ...]] = {
     "CONTACTED": ("LEAD", "CONTACTED"),
@@ -104,11 +105,14 @@ class Case(NamedTuple):
     plan_days: int | None
     connect_days: int | None
     fee: str | None
+    boundary: str | None
+    missing: str | None
     missing_due: str | None
     permits: str | None
     permits_reason: str | None
     continues: str | None
     refused: str | None
+    since: int
     contact_name: str | None
     contact_phone: str | None
 
@@ -141,8 +145,12 @@ class Platform:
             found = _find(tx, event.data["case"])
             effect = "opened" if found is None else "stale" if _stale(found, event) else "updated"
             if effect != "stale":
-                row = _row(found, event, now) | self._contact(event)
-                tx.execute(UPSERT, row | (_taken_back(tx, row, event.data["refused_because"]) if event.data["refused_step"] else {}))
+                row = _row(tx, found, event, now) | self._contact(event)
+                tx.execute(
+                    UPSERT, row | (_taken_back(tx, row, found, event.data) if event.data["refused_step"] else {})
+                )
+                if not event.data["refused_step"]:
+                    _echo(tx, event.data["case"], now)
             tx.execute(RECEIPT, {"event": str(event.id), "case": event.data["case"], "sequence": event.sequence,
                                  "now": _millis(now), "effect": effect})  # fmt: skip
 
@@ -155,9 +163,23 @@ class Platform:
     def _contact(self, event: Event) -> dict[str, Any]:
         """What the company opened to this operator; nothing once it has withdrawn."""
         given = event.data["authorised"] or ()
-        return {name: self.opens(event.subject, event.data["project"][name]) if name in given else None for name in CONTACT}
+        return {
+            name: self.opens(event.subject, event.data["project"][name]) if name in given else None for name in CONTACT
+        }
 
     # -- what its people do ------------------------------------------------------------------------------------------
+    def case(self, case: str) -> Case | None:
+        with self.store.snapshot() as tx:
+            return _find(tx, case)
+
+    def protections(self) -> dict[str, str]:
+        """case → what was answered to its protection request."""
+        with self.store.snapshot() as tx:
+            rows = tx.execute(
+                "SELECT case_id, protection FROM progress WHERE protection IS NOT NULL ORDER BY n DESC"
+            ).all()
+            return {row[0]: row[1] for row in rows}
+
     def cases(self, *statuses: str) -> list[Case]:
         """The cases in these statuses (none given: in any), oldest first."""
         named, values = placeholders("s", statuses)
@@ -180,6 +202,8 @@ class Platform:
 
     def protect(self, case: str, answer: str, *, now: datetime, plan: Plan | None = None) -> None:
         """Before anyone digs: NONE of its lines lie there, PROTECT them, or MOVE them (燃气管理条例 37, 排水条例 43, 供水条例 30-31)."""
+        if answer not in ("NONE", "PROTECT", "MOVE"):
+            raise UsageError(f"case {case}: a protection request is answered NONE, PROTECT or MOVE")
         status = "NOT_NEEDED" if answer == "NONE" else "PLAN_REPLIED"
         self._step(case, status, now, protection=answer, **(_columns(plan) if plan else {}))
 
@@ -188,10 +212,7 @@ class Platform:
 
     def start_works(self, case: str, *, now: datetime, force: bool = False) -> None:
         """Raises UsageError while a permit of the works is not granted; `force` digs all the same."""
-        found = next((c for c in self.cases() if c.case_id == case), None) if not force else None
-        if found and found.permits in ("PENDING", "REFUSED"):
-            raise UsageError(f"case {case}: the permits for its works are {found.permits.lower()}; nobody may dig")
-        self._step(case, "WORKS_STARTED", now)
+        self._step(case, "WORKS_STARTED", now, unpermitted=force)
 
     def finish_works(self, case: str, *, now: datetime) -> None:
         self._step(case, "WORKS_FINISHED", now)
@@ -224,11 +245,14 @@ class Platform:
         """Made safe and stopped, going on, or closed: what the newest request asked for was done."""
         with self.store.transaction() as tx:
             found = _find(tx, case)
-            if found is None or found.asked not in (*STOPPED, "RESUMED"):
-                raise UsageError(f"case {case}: nothing was asked that is acknowledged")
+            closed = found is not None and found.asked == "CANCELLED" and found.refused is not None
+            if found is None or closed or found.asked not in ACKNOWLEDGED or _acknowledged(tx, found):
+                raise UsageError(f"case {case}: nothing was asked that is to be acknowledged")
             tx.execute(STEP, _said(found, found.asked, now))
 
-    def say(self, case: str, status: str, *, now: datetime, subject: str, business_kind: str = "PERMANENT", **columns: Any) -> None:
+    def say(
+        self, case: str, status: str, *, now: datetime, subject: str, business_kind: str = "PERMANENT", **columns: Any
+    ) -> None:
         """A word that this system does not check: of a hand that slipped, or of a case that never was."""
         with self.store.transaction() as tx:
             found = _find(tx, case)
@@ -240,7 +264,7 @@ class Platform:
                 "stamp": _millis(now), "answers_request": "", "answers_sequence": 0, "segment_owner": "UNKNOWN", **columns,
             })  # fmt: skip
 
-    def _step(self, case: str, status: str, now: datetime, **columns: Any) -> None:
+    def _step(self, case: str, status: str, now: datetime, *, unpermitted: bool = True, **columns: Any) -> None:
         with self.store.transaction() as tx:
             found = _find(tx, case)
             if found is None:
@@ -249,8 +273,12 @@ class Platform:
                 raise UsageError(f"case {case}: its request was {found.status.lower()}; nothing may be done on it")
             if found.done not in follows(found.business_kind, status):
                 raise UsageError(f"case {case}: is {found.done}; it cannot become {status}")
+            if not unpermitted and found.permits not in (None, "GRANTED"):
+                raise UsageError(f"case {case}: the permits for its works are {found.permits.lower()}; nobody may dig")
             if found.business_kind == "PROTECT" and status in OF_PROTECTION and not columns.get("protection"):
                 raise UsageError(f"case {case}: a protection request is answered NONE, PROTECT or MOVE")
+            if found.business_kind != "PROTECT" and columns.get("protection"):
+                raise UsageError(f"case {case}: is {found.business_kind}; only a protection request is answered so")
             tx.execute(STEP, _said(found, status, now) | columns)
             folded = _folded(found.business_kind, status, found.asked, found.demand_basis)
             tx.execute("UPDATE case_ SET done = :done, status = :status, refused = NULL WHERE case_id = :case",
@@ -272,9 +300,14 @@ class Platform:
             for name, value in (("away", int(away)), ("slow_ms", slow_ms)):
                 tx.execute(SWITCH, {"name": name, "value": value})
 
+    def acknowledge_by_itself(self, on: bool = True) -> None:
+        """Whether its system acknowledges a suspension, a resumption and a cancellation at once, without its people."""
+        with self.store.transaction() as tx:
+            tx.execute(SWITCH, {"name": "acknowledges", "value": int(on)})
+
     def _answer(self) -> None:
         with self.store.snapshot() as tx:
-            switches: dict[str, int] = {row[0]: row[1] for row in tx.execute("SELECT name, value FROM switch").all()}
+            switches = _switches(tx)
         if switches.get("away"):
             raise RetriableError("the operator's system does not answer")
         if slow := switches.get("slow_ms"):
@@ -305,13 +338,31 @@ def _stale(found: Case, event: Event) -> bool:
     return found.request_source == event.source and event.sequence <= found.request_sequence
 
 
-def _row(found: Case | None, event: Event, now: datetime) -> dict[str, Any]:
+def _switches(tx: Transaction) -> dict[str, int]:
+    return {row[0]: row[1] for row in tx.execute("SELECT name, value FROM switch").all()}
+
+
+def _echo(tx: Transaction, case: str, now: datetime) -> None:
+    """The system's own acknowledgement, if it is switched on."""
+    found = _find(tx, case)
+    if found and found.asked in ACKNOWLEDGED and not _acknowledged(tx, found) and _switches(tx).get("acknowledges"):
+        tx.execute(STEP, _said(found, found.asked, now))
+
+
+def _acknowledged(tx: Transaction, found: Case) -> bool:
+    """Whether what the newest request asked was acknowledged."""
+    sql = "SELECT 1 FROM progress WHERE case_id = :case AND status = :asked AND answers_request = :request"
+    named = {"case": found.case_id, "asked": found.asked, "request": found.request_id}
+    return tx.execute(sql, named).one() is not None
+
+
+def _row(tx: Transaction, found: Case | None, event: Event, now: datetime) -> dict[str, Any]:
     data, project = event.data, event.data["project"]
     asked, basis = data["status"], data["demand_basis"]
     done = found.done if found else "LEAD"
-    kind = data["business_kind"]
-    if asked == "REQUESTED" and done in ENDS and done != "CONNECTED":
-        done = "LEAD"  # the customer asks again
+    kind, since = data["business_kind"], found.since if found else 0
+    if asked == "REQUESTED" and done in ENDS and done != "CONNECTED":  # the customer asks again
+        done, since = "LEAD", tx.execute("SELECT coalesce(max(n), 0) FROM progress").all()[0][0]
     return {
         "case_id": data["case"], "subject": event.subject, "utility": data["utility"], "phase": data["phase"],
         "business_kind": kind, "work": data["work"], "done": done, "asked": asked,
@@ -322,19 +373,29 @@ def _row(found: Case | None, event: Event, now: datetime) -> dict[str, Any]:
         "demand_basis": basis, "name": project["name"], "address": project["address"],
         "site_regions": " ".join(data["site_regions"]), "facts": _facts(project, data["demand"]),
         "answer_by": _millis(data["answer_by"]) if data["answer_by"] else None, "plan_days": data["promised_plan_days"],
-        "connect_days": data["promised_connect_days"], "fee": _text(data["promised_fee"]), "missing_due": _day(data["missing_due"]),
+        "connect_days": data["promised_connect_days"], "fee": _text(data["promised_fee"]), "boundary": data["promised_boundary"],
+        "missing": json.dumps(data["missing"], ensure_ascii=False) if data["missing"] else None, "missing_due": _day(data["missing_due"]),
         "permits": data["permits"], "permits_reason": data["permits_reason"], "continues": data["continues"],
-        "refused": found.refused if found else None,
+        "refused": found.refused if found else None, "since": since,
     }  # fmt: skip
 
 
-def _taken_back(tx: Transaction, row: Mapping[str, Any], because: str | None) -> dict[str, Any]:
-    """The city did not apply our last step: the case stands where it stood before, and shows why."""
-    steps = tx.execute("SELECT status FROM progress WHERE case_id = :case ORDER BY n", {"case": row["case_id"]}).all()
-    kind, done = row["business_kind"], "LEAD"
-    for (status,) in steps:
-        done = status if done in follows(kind, status) else done
-    return {"done": done, "status": _folded(kind, done, row["asked"], row["demand_basis"]), "refused": because}
+def _taken_back(tx: Transaction, row: Mapping[str, Any], found: Case | None, data: Mapping[str, Any]) -> dict[str, Any]:
+    """The city did not apply one of our steps: the case stands where the right ones brought it, and shows why.
+
+    What the city knows nothing of is closed: nothing was done on a case that was never asked, the rest stands as it was.
+    """
+    kind, done = row["business_kind"], row["done"] if found else "LEAD"
+    if data["reason"] != "UNKNOWN_CASE":
+        done = "LEAD"
+        sql = "SELECT status FROM progress WHERE case_id = :case_id AND n > :since ORDER BY n"
+        for (status,) in tx.execute(sql, {"case_id": row["case_id"], "since": row["since"]}).all():
+            done = status if done in follows(kind, status) else done
+    return {
+        "done": done,
+        "status": _folded(kind, done, row["asked"], row["demand_basis"]),
+        "refused": data["refused_because"],
+    }
 
 
 def follows(kind: str, status: str) -> tuple[str, ...]:
@@ -354,7 +415,10 @@ def _said(found: Case, status: str, now: datetime) -> dict[str, Any]:
 
 def _columns(plan: Plan) -> dict[str, Any]:
     decimals = {name: _text(getattr(plan, name)) for name in ("length_m", "fee", "area_m2", "depth_m")}
-    same = {name: getattr(plan, name) for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")}
+    same = {
+        name: getattr(plan, name)
+        for name in ("access_point", "capacity", "days", "boundary", "road", "pipe_dn_mm", "voltage", "trees")
+    }
     days = {name: _day(getattr(plan, name)) for name in ("planned_start", "planned_finish")}
     return {**decimals, **same, **days, "works_external": int(plan.works_external), "emergency": int(plan.emergency),
             "works_kinds": " ".join(plan.works_kinds) or None}  # fmt: skip

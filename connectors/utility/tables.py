@@ -9,8 +9,8 @@ utility = MetaData()
 CASE = (
     "case_id", "subject", "utility", "business_kind", "phase", "work", "status", "done", "asked", "round", "request_id",
     "request_sequence", "request_source", "received_at", "triggered_at", "contact_within_hours", "customer_role",
-    "demand_basis", "name", "address", "site_regions", "facts", "answer_by", "plan_days", "connect_days", "fee", "missing_due", "permits",
-    "permits_reason", "continues", "refused", "contact_name", "contact_phone",
+    "demand_basis", "name", "address", "site_regions", "facts", "answer_by", "plan_days", "connect_days", "fee", "boundary",
+    "missing", "missing_due", "permits", "permits_reason", "continues", "refused", "since", "contact_name", "contact_phone",
 )  # fmt: skip
 
 # One row a case, whatever was asked of it since.
@@ -42,11 +42,14 @@ Table(
     Column("plan_days", Integer),
     Column("connect_days", Integer),
     Column("fee", Text),  # the most that was promised
+    Column("boundary", Text),  # up to where the operator promised to pay
+    Column("missing", Text),  # papers that the approval lacks, JSON
     Column("missing_due", Text),  # the approval lacks a paper until that day
     Column("permits", Text),  # PENDING, GRANTED, REFUSED: the parallel permits for the works
     Column("permits_reason", Text),
     Column("continues", Text),
     Column("refused", Text),  # why the last step was not accepted by the city
+    Column("since", BigInteger, nullable=False),  # the last step before the customer asked again; 0: the case began once
     Column("contact_name", Text),  # opened to this operator by the company, until it withdraws
     Column("contact_phone", Text),
 )  # fmt: skip

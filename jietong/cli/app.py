@@ -15,7 +15,23 @@ from typing import Annotated, Any
 import typer
 
 import jietong
-from jietong.cli import ask, backup, city, doctor, explain, held, impact, importing, leads, schema, status, tail, verify
+from jietong.cli import (
+    ask,
+    backup,
+    city,
+    company,
+    doctor,
+    explain,
+    figures,
+    held,
+    impact,
+    importing,
+    leads,
+    schema,
+    status,
+    tail,
+    verify,
+)
 from jietong.cli.options import CityPack, Data
 from jietong.errors import JietongError
 
@@ -66,6 +82,7 @@ tasks_app.command("done")(ask.done)
 
 for name, command in {
     "status": status.status, "topics": status.topics, "tail": tail.tail, "held": held.held, "explain": explain.explain, "impact": impact.impact,
+    "figures": figures.figures,
     "verify": verify.verify, "redrive": ask.redrive, "skip": ask.skip, "resolve": ask.resolve, "resume": ask.resume,
     "confirm": ask.confirm, "import": importing.import_, "backup": backup.backup, "restore": backup.restore,
     "doctor": doctor.doctor,
@@ -73,7 +90,7 @@ for name, command in {
     app.command(name)(command)
 for name, group in {
     "tasks": tasks_app, "leads": leads.leads_app, "answers": leads.answers_app, "mapping": importing.mapping_app,
-    "city": city.app, "schema": schema.app,
+    "company": company.app, "city": city.app, "schema": schema.app,
 }.items():  # fmt: skip
     app.add_typer(group, name=name)
 

@@ -7,7 +7,7 @@ The authoritative facts are those that the topic files name; `engineering.item.p
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from functools import cache, lru_cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -318,9 +318,10 @@ class Hookup:
                             "ON CONFLICT (subject, case_id) DO UPDATE SET road = :road, start = :start, finish = :finish",
                             {**by, "operator": identity.operator, "road": now[0], "start": now[1], "finish": now[2]})  # fmt: skip
         turn.told.has["works"] = True
-        for street in {place[0] for place in (before, now) if place}:
+        for street, day in {(place[0], place[1]) for place in (before, now) if place}:
             turn.tx.execute("INSERT INTO wake (subject, at) SELECT DISTINCT subject, 0 FROM works WHERE road = :road AND subject <> :subject "
-                            "ON CONFLICT (subject) DO UPDATE SET at = 0", {"road": street, "subject": turn.told.subject})  # fmt: skip
+                            "AND start BETWEEN :since AND :until ON CONFLICT (subject) DO UPDATE SET at = 0",
+                            {"road": street, "subject": turn.told.subject, **_season(day)})  # fmt: skip
 
     # -- dig once --------------------------------------------------------------------------------------------------------
     def _trenches(self, turn: _Turn) -> Iterator[Draft]:
@@ -332,11 +333,11 @@ class Hookup:
             row[0]: row[1:]
             for row in tx.execute("SELECT road, status, round, content FROM trench WHERE subject = :subject", by).all()
         }
-        roads = {row[0] for row in tx.execute("SELECT DISTINCT road FROM works WHERE subject = :subject", by).all()}
-        for road in sorted(roads | stood.keys()):
-            rows = tx.execute(
-                "SELECT subject, case_id, operator, start, finish FROM works WHERE road = :road", {"road": road}
-            ).all()
+        own = {road: (first, last) for road, first, last in tx.execute(
+            "SELECT road, min(start), max(start) FROM works WHERE subject = :subject GROUP BY road", by).all()}  # fmt: skip
+        for road in sorted(own.keys() | stood.keys()):
+            rows = tx.execute("SELECT subject, case_id, operator, start, finish FROM works WHERE road = :road AND start BETWEEN :since AND :until",
+                              {"road": road, **_season(*own[road])}).all() if road in own else []  # fmt: skip
             planned = [
                 trench.Works(subject, case, operator, date.fromisoformat(start), date.fromisoformat(finish))
                 for subject, case, operator, start, finish in rows
@@ -669,6 +670,15 @@ def _authorised(told: Known, operator: str, today: Mapping[str, Any]) -> dict[st
     """Contact data goes to an operator only on the company's consent, under a key made for that operator."""
     contact = told.consents.get(operator, {})
     return {"project": {**today["project"], **contact}, "authorised": sorted(contact) or None}
+
+
+def _season(first: str, last: str | None = None) -> dict[str, str]:
+    """From one season before the first day to one after the last."""
+    season = timedelta(days=trench.SEASON)
+    return {
+        "since": (date.fromisoformat(first) - season).isoformat(),
+        "until": (date.fromisoformat(last or first) + season).isoformat(),
+    }
 
 
 def _trench(plan: trench.Trench | None) -> dict[str, Any]:

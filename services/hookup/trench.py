@@ -34,15 +34,13 @@ class Trench(NamedTuple):
 def proposal(mine: str, planned: Iterable[Works], closed: Sequence[Moratorium]) -> Trench | None:
     """What one subject is told of a road on which `planned` are all works; None: nothing to join and nothing in the way.
 
-    The season is everything that can be reached from the subject's own works in steps of at most `SEASON` days.
+    Its season is its own works and whatever begins within `SEASON` days of one of them.
     """
     rest = sorted(planned, key=lambda w: (w.start, w.subject, w.case))
-    season = [w for w in rest if w.subject == mine]
+    own = [w.start for w in rest if w.subject == mine]
+    season = [w for w in rest if any(abs((w.start - start).days) <= SEASON for start in own)]
     if not season:
         return None
-    while more := [w for w in rest if w not in season and any(abs(w.start - s.start).days <= SEASON for s in season)]:
-        season += more
-    season.sort(key=lambda w: (w.start, w.subject, w.case))
     start = max(w.start for w in season)
     longest = max(w.finish - w.start for w in season)
     hit = next((m for m in closed if any(w.start <= m.until and w.finish >= m.since for w in season)), None)

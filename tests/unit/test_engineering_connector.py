@@ -2,139 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from datetime import UTC, date, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
-from uuid import UUID
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from connectors.engineering import connector
-from connectors.engineering.cells import SHANGHAI, Row, UnreadableError
+from connectors.engineering.cells import Row, UnreadableError
 from connectors.engineering.connector import EngineeringSource
 from connectors.engineering.context import Dialect
-from connectors.engineering.platform import EngineeringPlatform, Work
-from connectors.engineering.tables import CHANGE, DOCUMENT, ITEM, PARTY, PROGRESS, PROJECT, exchange
-from jietong import catalog
-from jietong.adapters.sqlite import SqliteStore
-from jietong.city import Item
-from jietong.contract import Contract
-from jietong.delivery.draw import Draw
-from jietong.delivery.outbox import Outbox
-from jietong.delivery.tables import delivery
-from jietong.event import Draft, Envelope, Key
-from jietong.identifiers import CreditCode, LicenceId, ProjectCode
+from connectors.engineering.platform import RedLine
+from connectors.engineering.tables import (
+    CHANGE,
+    DECISION,
+    DOCUMENT,
+    ITEM,
+    PARTY,
+    PROGRESS,
+    PROJECT,
+    RED_LINE,
+    SUPPLEMENT,
+    SURVEY,
+)
+from jietong.identifiers import LicenceId
 from jietong.platform import Reading
-
-ITEMS = {
-    "JM-0102": Item("建设用地规划许可证核发", "LAND_USE", "LAND_USE_PLANNING", licence_kind="建设用地规划许可证"),
-    "JM-0301": Item("建筑工程施工许可证核发", "CONSTRUCTION", "CONSTRUCTION", licence_kind="建筑工程施工许可证"),
-    "JM-0303": Item("施工许可证核发（桩基）", "CONSTRUCTION", "CONSTRUCTION", permit_part="PILE"),
-    "JM-0401": Item("竣工联合验收", "ACCEPTANCE", acceptance_kind="JOINT"),
-    "JM-0402": Item("分期竣工联合验收", "ACCEPTANCE", acceptance_kind="STAGED"),
-}
-CODE = ProjectCode.make(month=date(2026, 3, 1), region="440703", serial=17)
-GC, SX = f"{CODE}-001", "SX2026040001"
-NOW = datetime(2026, 4, 21, 10, 0, tzinfo=SHANGHAI)
-ITEM_MOVED, APPROVAL, ACCEPTANCE, LICENCE = (
-    "engineering.item.progressed.v1",
-    "engineering.approval.decided.v1",
-    "engineering.acceptance.decided.v1",
-    "licensing.licence.changed.v1",
+from tests.unit.exchange import (
+    ACCEPTANCE,
+    APPROVAL,
+    CODE,
+    CONTRACT,
+    GC,
+    ITEM_MOVED,
+    ITEMS,
+    LICENCE,
+    NOW,
+    SX,
+    WORK,
+    City,
+    drafts,
+    minutes,
+    only,
+    word,
 )
-WORK = Work(
-    project=CODE,
-    code=GC,
-    name="滨江新区产业园",
-    developer=CreditCode.make(region="440703", organisation="00712345"),
-    developer_name="江门滨江产业园建设有限公司",
-    site_regions=("440703", "440704001"),
-    address="江门市蓬江区新昌路88号",
-    longitude=Decimal("113.078125"),
-    latitude=Decimal("22.590431"),
-    investment=Decimal("56800.5"),
-    floor_area=Decimal(98640),
-    planned_start=date(2026, 5, 10),
-    content="新建厂房4栋\r\n宿舍1栋",
-    scope="1号至4号厂房",
-    previous=f"{CODE}-000",
-)
-CONTRACT = Contract(catalog.load())
-Said = list[tuple[str, str]]
-
-
-def minutes(count: float) -> datetime:
-    return NOW + timedelta(minutes=count)
-
-
-class City:
-    """A platform, its connector, and the outbox the runner fills."""
-
-    def __init__(self, folder: Path, **options: Any) -> None:
-        self.store = SqliteStore(folder / "exchange.db", exchange)
-        self.platform = EngineeringPlatform(self.store, "440700", ITEMS)
-        self.source = EngineeringSource(self.store, ITEMS, lambda: minutes(6000), **options)
-        self.kept = SqliteStore(folder / "connector.db", delivery)
-        outbox = Outbox("urn:jietong:440700:engineering", CONTRACT, lambda: 0, self.kept.bell)
-        self.draw = Draw(self.source, self.kept, outbox)
-
-    def begin(self, code: str = "JM-0301") -> None:
-        self.platform.register(WORK, NOW)
-        self.platform.open_item(GC, code, SX, NOW)
-
-    def sql(self, statement: str, **named: Any) -> list[Any]:
-        with self.store.transaction() as tx:
-            return tx.execute(statement, named).all()
-
-    def told(self) -> Said:
-        """What one look brings that is new: (type, word), as events in the outbox."""
-        before = self.events()
-        self.draw.step()
-        return self.events()[len(before) :]
-
-    def scanned(self) -> Said:
-        before = self.events()
-        self.draw.full()
-        return self.events()[len(before) :]
-
-    def held(self) -> list[str]:
-        with self.kept.snapshot() as tx:
-            return [row[0] for row in tx.execute("SELECT reason FROM source_held ORDER BY row").all()]
-
-    def events(self) -> Said:
-        with self.kept.snapshot() as tx:
-            columns = tx.execute("SELECT type, fingerprint, payload FROM outbox ORDER BY n").all()
-        return [(topic, word(decoded(topic, fingerprint, payload))) for topic, fingerprint, payload in columns]
-
-    def close(self) -> None:
-        self.store.close()
-        self.kept.close()
-
-
-def decoded(topic: str, fingerprint: bytes, payload: bytes) -> Mapping[str, Any]:
-    key = Key("urn:jietong:440700:engineering", topic, CODE, 1)
-    envelope = Envelope(key=key, id=UUID(int=0), fingerprint=fingerprint, body=payload, time=0, recorded=0)
-    return CONTRACT.decode(envelope).data
-
-
-def word(data: Mapping[str, Any]) -> str:
-    return data.get("decision") or data["status"]
-
-
-def drafts(readings: Iterable[Reading]) -> list[Draft]:
-    return [draft for reading in readings for draft in reading.drafts]
-
-
-def only(readings: Iterable[Reading], topic: str) -> dict[str, Any]:
-    """The data of the one draft of this type, which the contract takes."""
-    found = [draft for draft in drafts(readings) if draft.type == topic]
-    assert len(found) == 1
-    CONTRACT.encode(found[0])
-    return dict(found[0].data)
 
 
 @pytest.fixture
@@ -223,7 +138,12 @@ def test_an_approval_is_told_at_once_with_what_the_tables_know_of_the_project(ci
 
 @pytest.mark.parametrize(
     ("basis", "status", "expected"),
-    [("FULL", 11, "FULL"), ("TOLERANT", 12, "TOLERANT"), ("TOLERANT", 11, "FULL"), ("COMMITMENT", 11, "COMMITMENT")],
+    [
+        ("FULL", 12, "TOLERANT"),
+        ("TOLERANT", 12, "TOLERANT"),
+        ("TOLERANT", 11, "FULL"),
+        ("COMMITMENT", 11, "COMMITMENT"),
+    ],
 )
 def test_tolerant_acceptance_tolerant_passing_and_commitment_are_three_things(
     city: City, basis: str, status: int, expected: str
@@ -237,7 +157,10 @@ def test_tolerant_acceptance_tolerant_passing_and_commitment_are_three_things(
     data = only(city.source.read(None), APPROVAL)
     assert (data["acceptance_basis"], data["decision_basis"]) == (basis, expected)
     assert (data["permit_part"], data["phase"]) == ("PILE", 2)
-    assert (data["missing"], data["missing_due"]) == (["审查合格书", "合同"], due)
+    lacks = (
+        (["审查合格书", "合同"], due) if expected != "FULL" else (None, None)
+    )  # what was passed in full lacks nothing
+    assert (data.get("missing"), data.get("missing_due")) == lacks
 
 
 @pytest.mark.parametrize(("code", "kind"), [("JM-0401", "JOINT"), ("JM-0402", "STAGED")])
@@ -305,7 +228,7 @@ def test_a_city_without_the_local_tables_is_read_just_as_well(other: Callable[..
     city = other(dialect=Dialect(local=False, developer=1, acceptance={1: "TOLERANT"}))
     city.begin()
     city.platform.progress(GC, SX, 11, NOW)
-    for table in (CHANGE, "LOCAL_ITEM_SUPPLEMENT"):
+    for table in (CHANGE, SUPPLEMENT, RED_LINE, SURVEY, DECISION):
         city.sql(f"DROP TABLE {table}")
     assert only(city.source.read(None), APPROVAL)["acceptance_basis"] == "TOLERANT"
     assert city.scanned() == [(ITEM_MOVED, "PASSED"), (APPROVAL, "APPROVED")]
@@ -318,6 +241,124 @@ def test_what_happened_before_the_source_was_connected_is_history(other: Callabl
     city.platform.progress(GC, SX, 15, minutes(2))
     told = [draft.data for draft in drafts(city.source.read(None)) if draft.type == APPROVAL]
     assert [(word(data), data["historical"]) for data in told] == [("APPROVED", True), ("REVOKED", False)]
+
+
+# -- conditions, red lines, predecessors ------------------------------------------------------------------------------
+def told_last(city: City, said: str) -> dict[str, Any]:
+    """The newest approval event with this word."""
+    return [dict(d.data) for d in drafts(city.source.read(None)) if d.type == APPROVAL and word(d.data) == said][-1]
+
+
+def test_a_condition_that_lapsed_says_what_was_missing_and_one_that_was_met_nothing(city: City) -> None:
+    city.platform.register(WORK, NOW)
+    city.platform.open_item(GC, "JM-0301", SX, NOW, basis="COMMITMENT", missing=["合同"], missing_due=date(2026, 5, 21))
+    city.platform.progress(GC, SX, 11, NOW)
+    city.platform.change(GC, SX, "容缺补齐", minutes(1))
+    city.platform.change(GC, SX, "容缺逾期", minutes(2))
+    assert "missing" not in told_last(city, "CONDITION_MET")
+    lapsed = told_last(city, "CONDITION_LAPSED")
+    assert (lapsed["missing"], lapsed["missing_due"], lapsed["acceptance_basis"]) == (
+        ["合同"],
+        date(2026, 5, 21),
+        "COMMITMENT",
+    )
+
+
+SITE = RedLine(
+    wkt="POLYGON((113.07 22.59, 113.08 22.59, 113.08 22.6, 113.07 22.59))",
+    accuracy=Decimal("0.5"),
+    source="地字第7号附图",
+)
+SQUARE = RedLine(wkt="POLYGON((113.07 22.59, 113.08 22.59, 113.08 22.6, 113.07 22.6, 113.07 22.59))")
+
+
+def test_an_approval_tells_the_red_line_that_was_drawn_before_it_once(city: City) -> None:
+    city.begin("JM-0102")
+    city.platform.draw_red_line(GC, SX, SITE, NOW)
+    city.platform.progress(GC, SX, 11, minutes(1))
+    told = told_last(city, "APPROVED")["project"]
+    assert {name: told[name] for name in told if name.startswith("red_line")} == {
+        "red_line": SITE.wkt, "red_line_crs": "EPSG:4490", "red_line_accuracy_m": Decimal("0.50"), "red_line_source": "地字第7号附图",
+    }  # fmt: skip
+    assert city.told() == [(ITEM_MOVED, "PASSED"), (APPROVAL, "APPROVED")]
+
+
+def test_another_item_of_the_same_work_does_not_tell_it(city: City) -> None:
+    city.begin("JM-0102")
+    city.platform.draw_red_line(GC, SX, SITE, NOW)
+    city.platform.open_item(GC, "JM-0301", "SX-other", NOW)
+    city.platform.progress(GC, "SX-other", 11, NOW)
+    assert "red_line" not in told_last(city, "APPROVED")["project"]
+
+
+def test_a_red_line_drawn_after_its_approval_makes_it_told_again_with_what_became_of_it(city: City) -> None:
+    city.begin("JM-0102")
+    city.platform.progress(GC, SX, 11, NOW)
+    city.platform.change(GC, SX, "延期", minutes(1))
+    city.told()
+    key = city.platform.draw_red_line(GC, SX, SITE, minutes(2))
+    assert city.told() == [(APPROVAL, "APPROVED"), (APPROVAL, "EXTENDED")]
+    again = told_last(city, "APPROVED")
+    assert (again["project"]["red_line"], again["decided_on"]) == (SITE.wkt, NOW.date())
+    city.platform.correct(RED_LINE, key, minutes(3), "图形有误", HX=SQUARE.wkt)
+    assert city.told() == [(APPROVAL, "APPROVED"), (APPROVAL, "EXTENDED")]
+    assert told_last(city, "APPROVED")["project"]["red_line"] == SQUARE.wkt
+    assert (city.told(), city.scanned()) == ([], [])
+
+
+def test_a_struck_red_line_is_known_no_more(city: City) -> None:
+    city.begin("JM-0102")
+    key = city.platform.draw_red_line(GC, SX, SITE, NOW)
+    city.platform.progress(GC, SX, 11, minutes(1))
+    city.told()
+    city.platform.strike(RED_LINE, key, minutes(2), "误录")
+    assert city.told() == [(APPROVAL, "APPROVED")]
+    assert "red_line" not in told_last(city, "APPROVED")["project"]
+
+
+@pytest.mark.parametrize("ending", ["中止", "注销"])
+def test_a_red_line_brings_no_approval_back_that_does_not_stand(city: City, ending: str) -> None:
+    city.begin("JM-0102")
+    city.platform.progress(GC, SX, 11, NOW)
+    city.platform.change(GC, SX, ending, minutes(1))
+    city.told()
+    city.platform.draw_red_line(GC, SX, SITE, minutes(2))
+    assert city.told() == []
+
+
+@pytest.mark.parametrize(
+    "wkt",
+    ["POINT(113 22)", "POLYGON((38512345 2498765, 38512445 2498765, 38512445 2498865, 38512345 2498765))", "红线"],
+)
+def test_a_red_line_that_is_no_polygon_of_degrees_is_held_and_keeps_no_approval_back(city: City, wkt: str) -> None:
+    city.begin("JM-0102")
+    city.platform.draw_red_line(GC, SX, SITE, NOW)
+    city.platform.progress(GC, SX, 11, minutes(1))
+    city.sql(f"UPDATE {RED_LINE} SET HX = :wkt", wkt=wkt)
+    assert city.told() == [(ITEM_MOVED, "PASSED"), (APPROVAL, "APPROVED")]
+    assert "red_line" not in told_last(city, "APPROVED")["project"]
+    assert city.held() == [f"{RED_LINE}.HX: no polygon (WKT, longitude and latitude in degrees)"]
+
+
+def test_a_work_that_came_of_two_has_its_approval_told_once_for_each(city: City) -> None:
+    city.platform.register(replace(WORK, previous=f"{CODE}-A"), NOW)
+    city.platform.register(replace(WORK, previous=f"{CODE}-B"), NOW)
+    city.platform.open_item(GC, "JM-0301", SX, NOW)
+    city.platform.progress(GC, SX, 11, NOW)
+    city.platform.change(GC, SX, "延期", minutes(1))
+    told = [draft for draft in drafts(city.source.read(None)) if draft.type == APPROVAL]
+    assert [(word(d.data), d.data["previous_work"]) for d in told] == [
+        ("APPROVED", f"{CODE}-A"), ("APPROVED", f"{CODE}-B"), ("EXTENDED", f"{CODE}-A"),
+    ]  # fmt: skip
+    assert len({draft.about for draft in told}) == 3
+    assert len(city.told()) == 4
+
+
+def test_a_predecessor_that_was_corrected_is_one(city: City) -> None:
+    city.begin()
+    city.platform.correct(PROJECT, 1, minutes(1), "前阶段工程有误", QJDGCDM=f"{CODE}-A")
+    city.platform.progress(GC, SX, 11, minutes(2))
+    assert only(city.source.read(None), APPROVAL)["previous_work"] == f"{CODE}-A"
 
 
 # -- e-licences ------------------------------------------------------------------------------------------------------
@@ -535,7 +576,7 @@ def test_rows_come_in_the_order_of_their_stamps_across_tables_and_pages(
     for n in range(10):
         city.platform.progress(GC, SX, 8, minutes(2 * n), stamped=minutes(2 * n))
         city.platform.issue(GC, SX, f"{n}", "意见", minutes(2 * n), stamped=minutes(2 * n))
-        city.platform.change(GC, SX, "延期", minutes(2 * n), stamped=minutes(2 * n + 1))
+        city.platform.change(GC, SX, "恢复", minutes(2 * n), stamped=minutes(2 * n + 1))
     rows = [reading.row for reading in city.source.read(None)]
     assert rows == [f"{table}:{n}" for n in range(1, 11) for table in (PROGRESS, DOCUMENT, CHANGE)]
     assert sorted(reading.row for reading in city.source.scan()) == sorted(rows)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from connectors.engineering.platform import STAGES, EngineeringPlatform, Work
+from connectors.engineering.platform import STAGES, EngineeringPlatform, RedLine, Survey, Work
 from connectors.engineering.tables import (
     CHANGE,
     DOCUMENT,
@@ -170,7 +170,24 @@ def test_every_function_is_one_transaction(db: Database) -> None:
     db.platform.issue(GC, SX, "7", "意见书", NOW)
     db.platform.change(GC, SX, "注销", NOW)
     db.platform.strike(CHANGE, 1, NOW, "误录")
-    assert db.store.commits == commits + 6
+    db.platform.draw_red_line(GC, SX, RedLine(wkt="POLYGON((113 22, 113.1 22, 113.1 22.1, 113 22))"), NOW)
+    db.platform.publish_survey(Survey(number="1", work=GC, stage="ACCEPTANCE"), NOW)
+    db.platform.withdraw_survey("1", NOW)
+    assert db.store.commits == commits + 9
+
+
+def test_a_construction_permit_is_extended_twice_at_most(db: Database) -> None:
+    """建筑法 9."""
+    db.platform.open_item(GC, "JM-0301", SX, NOW)
+    db.platform.open_item(GC, "JM-0201", "SX2", NOW)
+    for _ in range(2):
+        key = db.platform.change(GC, SX, "延期", NOW)
+    with pytest.raises(UsageError, match="was extended 2 times"):
+        db.platform.change(GC, SX, "延期", NOW)
+    for _ in range(3):
+        db.platform.change(GC, "SX2", "延期", NOW)
+    db.platform.strike(CHANGE, key, NOW, "误录")
+    db.platform.change(GC, SX, "延期", NOW)
 
 
 def test_a_serial_is_never_given_twice(db: Database) -> None:
@@ -185,6 +202,8 @@ def test_what_the_platform_does_not_know_it_refuses_by_name(db: Database) -> Non
         db.platform.progress(GC, SX, 16, NOW)
     with pytest.raises(UsageError, match="no change 作废; there are 注销"):
         db.platform.change(GC, SX, "作废", NOW)
+    with pytest.raises(UsageError, match=f"red line of {SX}: a Point: write POLYGON"):
+        db.platform.draw_red_line(GC, SX, RedLine(wkt="POINT(113 22)"), NOW)
     with pytest.raises(UsageError, match="item catalogue has no XX"):
         db.platform.open_item(GC, "XX", SX, NOW)
     with pytest.raises(UsageError, match="SPGL_XMSPSXBLXXXXB has no row 7"):

@@ -86,3 +86,37 @@ def test_a_sealed_value_cannot_name_a_file_that_is_no_key(tmp_path: Path, name: 
     keys = FileKeys(tmp_path / "keys")
     with pytest.raises(InvalidEventError):
         keys.open({"key": name, "nonce": bytes(12), "ciphertext": bytes(16)})
+
+
+def test_a_value_is_opened_for_its_person_and_purpose_alone(keys: Keys) -> None:
+    sealed = keys.seal(PERSON, PURPOSE, "a")
+    assert keys.open_for(sealed, PERSON, PURPOSE) == "a"
+    assert keys.open_for(sealed, PERSON, "transfer") is None
+    assert keys.open_for(sealed, "another", PURPOSE) is None
+    assert keys.open(sealed) == "a", "whoever may open all still does"
+
+
+def test_what_was_erased_opens_for_nobody_and_what_is_sealed_after_it_does(keys: Keys) -> None:
+    old = keys.seal(PERSON, PURPOSE, "a")
+    keys.erase(PERSON, PURPOSE)
+    new = keys.seal(PERSON, PURPOSE, "b")
+    assert (keys.open_for(old, PERSON, PURPOSE), keys.open_for(new, PERSON, PURPOSE)) == (None, "b")
+
+
+@pytest.mark.parametrize("name", ["", "secret", "é.1", "../secret", "0" * 32 + ".1"])
+def test_a_name_that_was_never_made_for_them_opens_nothing(keys: Keys, name: str) -> None:
+    assert keys.open_for({"key": name, "nonce": bytes(12), "ciphertext": bytes(16)}, PERSON, PURPOSE) is None
+
+
+def test_a_changed_byte_is_noticed_by_whom_it_was_sealed_for(keys: Keys) -> None:
+    sealed = keys.seal(PERSON, PURPOSE, "a")
+    with pytest.raises(InvalidEventError, match="not the bytes"):
+        keys.open_for(sealed | {"ciphertext": bytes(17)}, PERSON, PURPOSE)
+
+
+def test_a_secret_is_made_once_and_only_its_owner_reads_it(tmp_path: Path) -> None:
+    made = FileKeys(tmp_path / "keys").secret("link")
+    assert len(made) == 32
+    assert FileKeys(tmp_path / "keys").secret("link") == made
+    assert FileKeys(tmp_path / "keys").secret("other") != made
+    assert {file.stat().st_mode & 0o777 for file in (tmp_path / "keys").iterdir()} == {0o600}

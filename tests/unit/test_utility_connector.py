@@ -391,6 +391,129 @@ def test_a_suspension_is_acknowledged_and_the_work_goes_on_where_it_was(hookup: 
     assert water.case().status == "ACCEPTED"
 
 
+def test_a_request_is_acknowledged_once(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.sink.deliver(hookup.ask("SUSPENDED", round=2))
+    water.platform.acknowledge(case_id(), now=NOW)
+    with pytest.raises(UsageError, match="nothing was asked that is to be acknowledged"):
+        water.platform.acknowledge(case_id(), now=NOW)
+    assert [(step["status"], step["segment_owner"]) for step in water.steps()] == [("SUSPENDED", "UNKNOWN")]
+
+
+def test_a_system_that_acknowledges_by_itself_does_so_for_each_stop_and_resumption(
+    hookup: Hookup, water: Operator
+) -> None:
+    water.platform.acknowledge_by_itself()
+    messages = [hookup.ask(), *(hookup.ask(s, round=n) for n, s in enumerate(("SUSPENDED", "RESUMED", "CANCELLED"), 2))]
+    for message in (*messages, *messages):
+        water.sink.deliver(message)
+    assert [(step["status"], step["answers_request"]) for step in water.steps()] == [
+        (m.data["status"], str(m.id)) for m in messages[1:]
+    ]
+    water.platform.acknowledge_by_itself(on=False)
+    water.sink.deliver(hookup.ask("SUSPENDED", case=1))
+    assert len(water.steps()) == 3
+
+
+def test_a_request_brings_its_promises_and_what_the_approval_lacks(hookup: Hookup, water: Operator) -> None:
+    by = NOW + timedelta(days=1)
+    water.sink.deliver(hookup.ask(
+        answer_by=by, promised_plan_days=3, promised_connect_days=8, promised_fee=Decimal("0.00"), promised_boundary="红线", missing=["合同", "图纸"],
+        missing_due=date(2026, 5, 21), continues=case_id(9),
+    ))  # fmt: skip
+    case = water.case()
+    assert (case.answer_by, case.plan_days, case.connect_days, case.fee) == (by.timestamp() * 1000, 3, 8, "0.00")
+    assert (case.boundary, json.loads(case.missing or ""), case.missing_due) == ("红线", ["合同", "图纸"], "2026-05-21")
+    assert case.continues == case_id(9)
+
+
+def test_who_digs_without_a_permit_does_so_against_the_system(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.accept(case_id(), now=NOW)
+    water.sink.deliver(hookup.ask("AMENDED", round=2, permits="PENDING"))
+    with pytest.raises(UsageError, match="permits for its works are pending"):
+        water.platform.start_works(case_id(), now=NOW)
+    water.platform.start_works(case_id(), now=NOW, force=True)
+    assert water.case().status == "WORKS_STARTED"
+
+
+def test_a_case_that_began_again_is_taken_back_to_where_it_came_since(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.decline(case_id(), "暂不需要", now=NOW)
+    water.sink.deliver(hookup.ask("REQUESTED", round=2))
+    water.platform.contact(case_id(), now=NOW)
+    water.platform.say(case_id(), "INSPECTED", now=NOW, subject=PROJECT)
+    water.sink.deliver(
+        hookup.ask("AMENDED", round=3, reason="WRONG_STEP", refused_step="e", refused_because="INSPECTED cannot follow")
+    )
+    assert (water.case().done, water.case().refused) == ("CONTACTED", "INSPECTED cannot follow")
+
+
+UNKNOWN: dict[str, Any] = {
+    "reason": "UNKNOWN_CASE", "refused_step": "e", "refused_because": "no such case was ever asked of this operator", "project": {},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("step", ["CONTACTED", "DECLINED", "CONNECTED"])
+def test_a_case_that_the_city_never_asked_for_is_closed_and_nothing_was_done_on_it(
+    hookup: Hookup, water: Operator, step: str
+) -> None:
+    water.platform.acknowledge_by_itself()
+    water.platform.say(case_id(), step, now=NOW, subject=PROJECT)
+    water.sink.deliver(hookup.ask("CANCELLED", **UNKNOWN))
+    assert (water.case().status, water.case().done, water.case().refused) == (
+        "CANCELLED",
+        "LEAD",
+        UNKNOWN["refused_because"],
+    )
+    assert [s["status"] for s in water.steps()] == [step], "an answer to an answer would never end"
+    with pytest.raises(UsageError, match="nothing was asked"):
+        water.platform.acknowledge(case_id(), now=NOW)
+
+
+def test_a_case_that_the_city_has_lost_is_closed_and_what_is_connected_stays(hookup: Hookup, water: Operator) -> None:
+    for n in (0, 1):
+        water.sink.deliver(hookup.ask(case=n))
+        water.platform.accept(case_id(n), now=NOW)
+    water.platform.connect(case_id(1), "1", now=NOW)
+    for n in (0, 1):
+        water.sink.deliver(hookup.ask("CANCELLED", case=n, round=2, **UNKNOWN))
+    assert [(water.case(n).status, water.case(n).done) for n in (0, 1)] == [
+        ("CANCELLED", "ACCEPTED"),
+        ("CONNECTED", "CONNECTED"),
+    ]
+
+
+def test_a_second_answer_that_contradicts_the_first_is_taken_back(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask(business_kind="PROTECT"))
+    water.platform.protect(case_id(), "MOVE", now=NOW)
+    with pytest.raises(UsageError, match="is PLAN_REPLIED; it cannot become NOT_NEEDED"):
+        water.platform.protect(case_id(), "NONE", now=NOW)
+    water.platform.say(case_id(), "NOT_NEEDED", now=NOW, subject=PROJECT, protection="NONE")
+    assert [step["protection"] for step in water.steps()] == ["MOVE", "NONE"]
+    water.sink.deliver(
+        hookup.ask(
+            "AMENDED",
+            business_kind="PROTECT",
+            round=2,
+            reason="WRONG_STEP",
+            refused_step="e",
+            refused_because="was MOVE",
+        )
+    )
+    assert (water.case().status, water.case().refused) == ("PLAN_REPLIED", "was MOVE")
+
+
+def test_a_visit_that_was_demanded_and_an_application_that_ran_out_are_told(hookup: Hookup, water: Operator) -> None:
+    water.sink.deliver(hookup.ask())
+    water.platform.contact(case_id(), now=NOW, visit_demanded=True)
+    water.platform.accept(case_id(), now=NOW)
+    water.platform.lapse(case_id(), "逾期未签合同", now=NOW)
+    assert [(s["status"], s["visit_demanded"], s["reason"]) for s in water.steps()] == [
+        ("CONTACTED", True, None), ("ACCEPTED", None, None), ("LAPSED", None, "逾期未签合同"),
+    ]  # fmt: skip
+
+
 def test_the_plan_says_where_and_when_it_digs(hookup: Hookup, water: Operator) -> None:
     water.sink.deliver(hookup.ask())
     water.platform.accept(case_id(), now=NOW)
