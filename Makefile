@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-.PHONY: demo demo-real test check faults mutants bench lock help
+.PHONY: demo demo-real year test check faults mutants bench lock help
 demo: $(READY) ## run a city of 200 projects for about 30 seconds, then verify it
 	@$(BIN)/python -m simulation $(ARGS)
 

@@ -14,9 +14,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Annotated, Any
+from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import typer
@@ -27,13 +30,17 @@ import connectors.realestate.__main__ as realestate
 import connectors.utility.__main__ as utility
 import services.hookup.__main__ as hookup
 import services.transfer.__main__ as transfer
+from connectors.utility.accounts import Account, AccountBook
 from connectors.utility.platform import Case, Platform
+from connectors.utility.tables import utility as tables
 from jietong import city as cities
 from jietong.catalog import load
 from jietong.engine import Consuming, Engine, Movement, Program
 from jietong.errors import UsageError
+from jietong.identifiers import CreditCode, kind_of
 from jietong.workdays import Workdays
 from services.hookup.door import Door
+from services.hookup.form import FormError
 from simulation import rest
 from simulation.actors import WORKED_ON, History, Officers, People, next_verb
 from simulation.plan import FIRST_DAY, plan
@@ -66,12 +73,16 @@ class Year:
         self.build = platforms[1]
         self.officers = Officers(self.engine, self.pack, platforms, self.history, self.plan)
         store = self.engine.stores["hookup"]
-        self.people = People(
-            seed, self.operators, Door(store, self.engine.outbox(store)), threading.Event(), self.engine.now
-        )
+        self.door = Door(store, self.engine.outbox(store), self.pack, self.engine.keys)
+        self.people = People(seed, self.operators, self.door, threading.Event(), self.engine.now)
+        self.window = realestate.window(self.engine)
+        self.books = {name: AccountBook(self.engine.platform(name, tables)) for name in self.operators}
+        self.dice = random.Random(f"{seed}/year")
         self.movements: Sequence[Movement] = [movement for program in programs for movement in program.movements]
         self._due: dict[tuple[str, str], datetime] = {}
         self._echoed: set[tuple[str, int]] = set()
+        self._spoke: set[str] = set()
+        self._supplied: set[str] = set()
 
     def _built(self) -> Any:
         invest, investing = investment.build(self.engine)
@@ -129,10 +140,64 @@ class Year:
         for platform in self.operators.values():
             for case in platform.cases(*WORKED_ON):
                 if self._ready(case, now):
+                    self._slip(platform, case, now)
                     self.people.step(platform, case)
+                    self._company(case.subject, now)
             for case in platform.cases("SUSPENDED"):
                 self._echo(platform, case)
         self._departments(now)
+        self._small_user(now)
+        self._transfers(now)
+
+    def _slip(self, platform: Platform, case: Case, now: datetime) -> None:
+        """A hand slips now and then: a step out of turn, or of a case that never was."""
+        if self.dice.random() < 0.002:
+            named = case.case_id if self.dice.random() < 0.7 else str(UUID(int=self.dice.getrandbits(128)))
+            platform.say(named, "INSPECTED", now=now, subject=case.subject, business_kind=case.business_kind)
+
+    def _company(self, subject: str, now: datetime) -> None:
+        """A company uses its door once it was called: consent for one operator, taken back by some; its works begin; some object."""
+        dice = random.Random(f"{self.seed}/company/{subject}")
+        roll, operator = dice.random(), dice.choice(sorted(self.operators))
+        if subject in self._spoke or kind_of(subject) != "project":
+            return
+        self._spoke.add(subject)
+        with suppress(FormError):  # that operator does not serve this site
+            if roll < 0.3:
+                self.door.consent(subject, [operator], "张工", "13800138000", key=f"consent/{subject}", now=now)
+            if roll < 0.1:
+                self.door.withdraw(subject, [operator], key=f"withdraw/{subject}", now=now)
+        if roll > 0.6:
+            self.door.begun(subject, now.astimezone(self.zone).date(), key=f"begun/{subject}", now=now)
+        if roll > 0.97:
+            self.door.object(subject, "门牌号有误", field="project.address", key=f"object/{subject}", now=now)
+
+    def _small_user(self, now: datetime) -> None:
+        """A shop applies for a supply without a project, twice a week."""
+        if self.dice.random() > 0.4:
+            return
+        region = self.dice.choice(self.plan.regions)
+        subject = f"enterprise:{CreditCode.make(region=region[:6], organisation=f'MA{self.dice.randrange(10**6):06}')}"
+        with suppress(FormError):  # nobody supplies that there
+            self.door.apply(subject, self.dice.choice(("POWER", "WATER", "GAS")), "PERMANENT", key=f"apply/{subject}", now=now,
+                            site_regions=[region], address="建设路 8 号")  # fmt: skip
+
+    def _transfers(self, now: datetime) -> None:
+        """Units that are registered get accounts; the window and the operators' clerks do their round."""
+        with self.engine.stores["realestate"].snapshot() as tx:
+            units = {row[0] for row in tx.execute("SELECT code FROM unit").all()} - self._supplied
+        for unit in sorted(units):
+            self._supplied.add(unit)
+            for operator, book in self.books.items():
+                utility = self.pack.operators[operator].utility
+                if utility in ("WATER", "POWER", "GAS") and self.dice.random() < 0.8:
+                    owed = Decimal(self.dice.choice(("0.00", "0.00", "0.00", "86.40")))
+                    book.open(Account(account=f"{operator}-{unit[-8:]}-{len(self._supplied)}", utility=utility, unit=unit, arrears=owed,
+                                      meter=Decimal(100), auto_debit=self.dice.random() < 0.5))  # fmt: skip
+        if self._supplied:
+            self.window.act(self.dice, now=now)
+        for book in self.books.values():
+            book.tend(self.dice, now=now)
 
     def _ready(self, case: Case, now: datetime) -> bool:
         """Each step takes its working days, by the seed; a verb that is not there yet takes for ever."""
@@ -189,7 +254,14 @@ class Year:
                 "permits": count("SELECT coalesce(decision, requested), count(*) FROM permit GROUP BY 1"),
                 "tasks": count("SELECT kind, count(*) FROM task GROUP BY 1"),
                 "proposals": count("SELECT status, count(*) FROM trench GROUP BY 1"),
+                "refused steps": count("SELECT because LIKE 'no such%', count(*) FROM refusal GROUP BY 1"),
+                "transfers": self._moved_accounts(),
             }  # fmt: skip
+
+    def _moved_accounts(self) -> dict[str, int]:
+        with self.engine.stores["realestate"].snapshot() as tx:
+            rows = tx.execute("SELECT status, count(*) FROM result GROUP BY 1").all()
+        return {str(row[0]): row[1] for row in rows}
 
 
 def _millis(moment: datetime) -> int:

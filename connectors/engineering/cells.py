@@ -69,9 +69,9 @@ class Row:
             raise self.bad(column, "missing")
         return self._checked(column, str(cell), longest)
 
-    def many(self, column: str, longest: int) -> list[str]:
-        """Words separated by `、`, `,` or `;`, wide or narrow."""
-        listed = (self.text(column, 10_000) or "").translate(dict.fromkeys(map(ord, ",，;；"), "、")).split("、")
+    def many(self, column: str, longest: int, separators: str = "、,，;；") -> list[str]:
+        """Words separated by `、`, `,` or `;`, wide or narrow; sentences, which have commas, by fewer."""
+        listed = (self.text(column, 10_000) or "").translate(dict.fromkeys(map(ord, separators), "\n")).split("\n")
         return [self._checked(column, word.strip(), longest) for word in listed if word.strip()]
 
     def whole(self, column: str) -> int | None:

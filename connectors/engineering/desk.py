@@ -9,7 +9,15 @@ from typing import Any, NamedTuple
 
 from connectors.engineering.cells import SHANGHAI
 from connectors.engineering.rows import Exchange, day, local
-from connectors.engineering.tables import DECISION, DECISION_WORDS, PERMIT, PERMIT_NUMBERS, PERMIT_TEXTS
+from connectors.engineering.tables import (
+    BETWEEN,
+    DECISION,
+    DECISION_WORDS,
+    PERMIT,
+    PERMIT_NUMBERS,
+    PERMIT_TEXTS,
+    TOMBSTONE,
+)
 from jietong.errors import UsageError
 from jietong.event import Event
 from jietong.store import Store, Transaction, placeholders
@@ -116,7 +124,7 @@ class PermitDesk(Exchange):
         APPROVED comes with the document's number, REFUSED with a reason. `route`: if it was dealt with otherwise than was
         asked, such as GOVERNMENT (城市道路管理条例 33). `working_days_used`: if they were counted.
         """
-        _checked(permit, decision, document, reason, route)
+        _checked(permit, decision, document, reason, route, conditions)
         with self.store.transaction() as tx:
             found = self._open(tx, permit) if decision in FIRST else _granted(tx, permit)
             tx.execute(f"UPDATE {PERMIT} SET status = :status, decision = :decision WHERE permit = :permit",
@@ -125,7 +133,7 @@ class PermitDesk(Exchange):
             row = {
                 "XKBH": permit, "JDLX": WORDS[decision], "JDSJ": local(now), "BLFS": route or found.route, "XKWH": document,
                 "SLRQ": day(accepted.date()) if accepted else None, "YXQQ": day(valid[0]) if valid else None,
-                "YXQZ": day(valid[1]) if valid else None, "XKTJ": "、".join(conditions), "LY": reason,
+                "YXQZ": day(valid[1]) if valid else None, "XKTJ": BETWEEN.join(conditions), "LY": reason,
                 "SPBMMC": self.departments.get(found.department, found.department), "BLGZR": working_days_used,
                 "QQBH": found.request_id, "QQXH": found.request_sequence,
             }  # fmt: skip
@@ -140,7 +148,9 @@ class PermitDesk(Exchange):
         return found
 
 
-def _checked(permit: str, decision: str, document: str | None, reason: str | None, route: str | None) -> None:
+def _checked(
+    permit: str, decision: str, document: str | None, reason: str | None, route: str | None, conditions: Sequence[str]
+) -> None:
     if decision not in WORDS:
         raise UsageError(f"permit {permit}: no decision {decision}; there are {', '.join(WORDS)}")
     if decision == "APPROVED" and not document:
@@ -149,13 +159,19 @@ def _checked(permit: str, decision: str, document: str | None, reason: str | Non
         raise UsageError(f"permit {permit}: what is refused has a reason (行政许可法 38)")
     if route is not None and route not in ROUTES:
         raise UsageError(f"permit {permit}: no route {route}; there are {', '.join(ROUTES)}")
+    if any(BETWEEN in condition for condition in conditions):
+        raise UsageError(f"permit {permit}: a condition has a {BETWEEN}; make it two conditions")
 
 
 def _granted(tx: Transaction, permit: str) -> WorksPermit:
+    """With the request that was granted: a newer one may be open, or the last called back."""
     found = _find(tx, permit)
-    if found is None or found.decision not in HOLDS:
+    sql = f"""SELECT QQBH, QQXH FROM {DECISION} WHERE XKBH = :permit AND JDLX = :granted AND SJYXBS <> {TOMBSTONE}
+              ORDER BY LSH DESC LIMIT 1"""
+    grant = tx.execute(sql, {"permit": permit, "granted": WORDS["APPROVED"]}).one()
+    if found is None or grant is None or found.decision not in HOLDS:
         raise UsageError(f"permit {permit}: was not granted, or no longer stands")
-    return found
+    return found._replace(request_id=grant[0], request_sequence=grant[1])
 
 
 def _taken(found: WorksPermit | None, event: Event) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from connectors.engineering.cells import SHANGHAI
 from connectors.engineering.desk import PermitDesk
 from connectors.engineering.rows import day, local, number
+from connectors.engineering.surveys import SurveyDesk
 from connectors.engineering.tables import (
     CHANGE,
     CHANGES,
@@ -29,7 +30,6 @@ from connectors.engineering.tables import (
     STAGE_ITEM,
     STATUSES,
     SUPPLEMENT,
-    SURVEY,
     TOMBSTONE,
 )
 from jietong import geometry
@@ -105,26 +105,7 @@ class RedLine:
     source: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Survey:
-    """A joint-survey result (多测合一成果): measured once for a stage, used by all. Areas in m², height in m."""
-
-    number: str
-    work: str
-    stage: str
-    items: Sequence[str] = ()
-    phase: int = 1
-    units: Sequence[str] = ()
-    surveyor: str | None = None
-    surveyor_name: str | None = None
-    surveyed_on: date | None = None
-    coordinate_system: str | None = "CGCS2000"
-    land_area: Decimal | None = None
-    floor_area: Decimal | None = None
-    height: Decimal | None = None
-
-
-class EngineeringPlatform(PermitDesk):
+class EngineeringPlatform(PermitDesk, SurveyDesk):
     """`items`: the city's catalogue; `region` and `departments`: see `PermitDesk`. Each function that writes a row returns
     its LSH."""
 
@@ -301,22 +282,6 @@ class EngineeringPlatform(PermitDesk):
         }
         return self._write(RED_LINE, row, now, stamped)
 
-    def publish_survey(self, survey: Survey, now: datetime, *, stamped: datetime | None = None) -> int:
-        """A result is there for everyone. Raises UsageError if its number was used before."""
-        return self._surveyed(survey, "发布", None, now, stamped)
-
-    def correct_survey(self, number: str, survey: Survey, now: datetime, *, stamped: datetime | None = None) -> int:
-        """更正: `survey` instead of the result `number`, under the same number or under one of its own."""
-        return self._surveyed(survey, "更正", number, now, stamped)
-
-    def withdraw_survey(self, number: str, now: datetime, *, stamped: datetime | None = None) -> int:
-        """撤回: the result is not to be used any more."""
-        with self.store.transaction() as tx:
-            columns = "GCDM, CHJD, FQXH"
-            work, stage, phase = self._standing_survey(tx, number, columns)
-            row = {"CGBH": number, "GCDM": work, "CHJD": stage, "FQXH": phase, "CGZT": "撤回", "FBSJ": local(now)}
-            return self._insert(tx, SURVEY, row, now, stamped)
-
     def change(
         self,
         work: str,
@@ -351,40 +316,6 @@ class EngineeringPlatform(PermitDesk):
         sql = f"SELECT count(*) FROM {CHANGE} {where} AND BGLX = '延期'"
         return tx.execute(sql, of_item).all()[0][0]
 
-    def _surveyed(
-        self, survey: Survey, word: str, instead_of: str | None, now: datetime, stamped: datetime | None
-    ) -> int:
-        row = {
-            "CGBH": survey.number,
-            "GCDM": survey.work,
-            "FQXH": survey.phase,
-            "CHJD": [*STAGES].index(survey.stage) + 1,
-            "CGZT": word,
-            "TDCGBH": None if instead_of == survey.number else instead_of,
-            "CHSX": "、".join(survey.items),
-            "BDCDY": "、".join(survey.units),
-            "CHDWDM": survey.surveyor,
-            "CHDWMC": survey.surveyor_name,
-            "CHRQ": day(survey.surveyed_on),
-            "FBSJ": local(now),
-            "ZBX": survey.coordinate_system,
-            "TDMJ": number(survey.land_area),
-            "JZMJ": number(survey.floor_area),
-            "JZGD": number(survey.height),
-        }
-        with self.store.transaction() as tx:
-            if instead_of is not None:
-                self._standing_survey(tx, instead_of, "LSH")
-            if instead_of != survey.number and _survey(tx, survey.number, "LSH"):
-                raise UsageError(f"survey {survey.number}: is there already; correct it instead")
-            return self._insert(tx, SURVEY, row, now, stamped)
-
-    def _standing_survey(self, tx: Transaction, number: str, columns: str) -> tuple[Any, ...]:
-        found = _survey(tx, number, f"CGZT, {columns}")
-        if found is None or found[0] == "撤回":
-            raise UsageError(f"survey {number}: {'is withdrawn' if found else 'was never published'}")
-        return found[1:]
-
     def _defined(self, code: str, item: Item) -> dict[str, Any]:
         department, name = _department(item)
         return {
@@ -404,11 +335,3 @@ def _department(item: Item) -> tuple[str, str]:
 
 def _limit(item: Item) -> int:
     return LIMITS.get(item.decision_kind or item.acceptance_kind or "", LIMIT)
-
-
-def _survey(tx: Transaction, number: str, columns: str) -> tuple[Any, ...] | None:
-    """The newest valid row of a result."""
-    sql = (
-        f"SELECT {columns} FROM {SURVEY} WHERE CGBH = :n AND SJYXBS <> {TOMBSTONE} ORDER BY FBSJ DESC, LSH DESC LIMIT 1"
-    )
-    return tx.execute(sql, {"n": number}).one()

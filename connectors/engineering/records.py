@@ -23,7 +23,7 @@ from connectors.engineering.context import (
     site_regions,
 )
 from connectors.engineering.decisions import COLUMNS, happened
-from connectors.engineering.tables import DECISION_WORDS, SURVEY, SURVEY_WORDS
+from connectors.engineering.tables import BETWEEN, DECISION_WORDS, SURVEY, SURVEY_WORDS
 from jietong.event import Draft
 from jietong.store import Transaction
 
@@ -138,7 +138,7 @@ def _of_decision(asked: Row, contexts: Contexts) -> Shape:
             "answers_request": row.code("QQBH", 36), "answers_sequence": row.whole("QQXH") or 0,
             "department_name": row.text("SPBMMC", 200), "document_number": row.text("XKWH", 200), "accepted_on": row.day("SLRQ"),
             "decided_on": at.astimezone(SHANGHAI).date(), "valid_from": row.day("YXQQ"), "valid_until": row.day("YXQZ"),
-            "conditions": row.many("XKTJ", 500), "working_days_used": row.whole("BLGZR"), "reason": row.text("LY", 500),
+            "conditions": row.many("XKTJ", 500, BETWEEN), "working_days_used": row.whole("BLGZR"), "reason": row.text("LY", 500),
             "site_regions": asked.cells["site_regions"].split(), "authority_region": authority(row),
             "functional_zone": asked.cells["functional_zone"], "historical": contexts.historical(at),
         }  # fmt: skip

@@ -33,7 +33,9 @@ SURVEY = "LOCAL_SURVEY"
 in m², height in m. One row a word: what a result became is another row of its number."""
 DECISION = "LOCAL_WORKS_DECISION"
 """接入工程并联许可 as decided: `XKBH` the permit asked for, `JDLX` one of `DECISION_WORDS`, `BLFS` the route, `QQBH` and `QQXH` id and
-sequence of the request it answers, `BLGZR` working days used (none: not counted)."""
+sequence of the request it answers, `BLGZR` working days used (none: not counted), `XKTJ` conditions with `BETWEEN` them."""
+BETWEEN = "；"
+"""Stands between sentences in one cell."""
 PERMIT = "works_permit"
 
 STATUSES = (

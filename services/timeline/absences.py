@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from jietong.markup import Html, tag
 from services.timeline.frame import (
     City,
     both,
@@ -21,7 +22,6 @@ from services.timeline.frame import (
     stream,
     subject_url,
 )
-from services.timeline.markup import Html, tag
 from services.timeline.reads import Cursor, Queue
 from services.timeline.words import ABSENCES, WORKS_KINDS, Name, name_of
 

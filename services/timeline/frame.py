@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 
 from stdnum import numdb
 
-from services.timeline.markup import Html, Part, tag, text
+from jietong.markup import Html, Part, tag, text
 from services.timeline.words import GROUP, OFFICE, Name, name_of
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
+from jietong.markup import Html, tag
 from services.timeline.frame import (
     GLYPHS,
     City,
@@ -20,7 +21,6 @@ from services.timeline.frame import (
     stream,
     subject_url,
 )
-from services.timeline.markup import Html, tag
 from services.timeline.reads import Cursor, Filter, Found, Overview
 from services.timeline.words import (
     ABSENCES,

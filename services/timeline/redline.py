@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from math import cos, radians
 
-from services.timeline.markup import Html, tag
+from jietong.markup import Html, tag
 
 SIDE, MARGIN = 200, 8
 RING = re.compile(r"\(\s*(-?[0-9][^()]*)\)")

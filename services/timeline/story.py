@@ -8,6 +8,7 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from jietong.markup import Html, tag, text
 from services.timeline.absences import absences
 from services.timeline.frame import (
     PASSED,
@@ -28,7 +29,6 @@ from services.timeline.frame import (
     stream,
     subject_url,
 )
-from services.timeline.markup import Html, tag, text
 from services.timeline.reads import LINES
 from services.timeline.redline import sketch
 from services.timeline.transfers import transfers

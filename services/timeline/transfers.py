@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from jietong.markup import Html, tag
 from services.timeline.frame import City, both, mark, moment, order, pill, section
-from services.timeline.markup import Html, tag
 from services.timeline.words import CHOICES, TRANSFERS, UTILITIES, Name
 from services.timeline.works import utility_sign
 

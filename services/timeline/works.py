@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from itertools import groupby
 from typing import Any
 
+from jietong.markup import Html, tag
 from services.timeline.frame import City, both, dotted, local, mark, moment, pill, provisional, section, subject_url
-from services.timeline.markup import Html, tag
 from services.timeline.words import (
     OF_TYPE,
     PERMITS,

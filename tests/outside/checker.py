@@ -141,7 +141,7 @@ def _undone(consumer: Consumer) -> Found:
 
 def _undelivered(seen: Folder, operator: Operator) -> Found:
     """What was addressed to an operator was taken by its own consumer, and stands in its own system."""
-    receipts = {receipt.id for receipt in operator.receipts}
+    receipts = {receipt.id for receipt in operator.receipts} | operator.booked
     for consumer in _of_operator(seen, operator):
         for key, taken in consumer.inbox.items():
             row = seen.outbox.get(key)
@@ -302,6 +302,7 @@ def _phantoms(seen: Folder) -> Found:
                 yield f"{consumer.name}: an effect of {_text(one.key)} that no committed row has"
     for operator in seen.operators:
         yield from (f"{operator.name}: event {r.id} is no committed row" for r in operator.receipts if r.id not in ids)
+        yield from (f"{operator.name}: event {id} is no committed row" for id in sorted(operator.booked - ids))
         taken = {receipt.case for receipt in operator.receipts}
         yield from (
             f"{operator.name}: case {lead.case} without a request" for lead in operator.leads if lead.case not in taken

@@ -93,6 +93,8 @@ class Operator:
     name: str
     leads: list[Lead]
     receipts: list[Receipt]
+    booked: set[str] = field(default_factory=set[str])
+    """Events that its account book took."""
 
 
 @dataclass
@@ -149,7 +151,7 @@ def _file(folder: Folder, stem: str, db: sqlite3.Connection, tables: set[str]) -
     if "inbox" in tables:
         _consumer(folder, stem, db, tables)
     if {"case_", "receipt"} <= tables:
-        folder.operators.append(_operator(stem.removeprefix("platform-"), db))
+        folder.operators.append(_operator(stem.removeprefix("platform-"), db, tables))
     elif "case_" in tables:
         folder.rounds[stem] = dict(db.execute("SELECT id, round FROM case_ WHERE requested <> 'NONE'"))
 
@@ -210,11 +212,16 @@ def _behind(folder: Folder, topic: str, partition: int, topic_id: str, offset: i
     return end - offset if now == topic_id and offset <= end else max(end, 1)
 
 
-def _operator(name: str, db: sqlite3.Connection) -> Operator:
+def _operator(name: str, db: sqlite3.Connection, tables: set[str]) -> Operator:
     leads = db.execute("SELECT case_id, subject, business_kind, phase, coalesce(work, ''), round FROM case_")
     receipts = db.execute("SELECT r.event_id, r.case_id, c.subject, r.sequence, r.effect FROM receipt r "
                           "LEFT JOIN case_ c USING (case_id) ORDER BY r.rowid")  # fmt: skip
-    return Operator(name, [Lead(*row) for row in leads], [Receipt(*row) for row in receipts])
+    booked = (
+        {row[0] for row in db.execute("SELECT event_id FROM account_receipt")}
+        if "account_receipt" in tables
+        else set[str]()
+    )
+    return Operator(name, [Lead(*row) for row in leads], [Receipt(*row) for row in receipts], booked)
 
 
 def _count(db: sqlite3.Connection, sql: str) -> int:

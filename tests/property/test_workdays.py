@@ -57,6 +57,17 @@ def test_one_more_pause_never_makes_a_deadline_earlier(
 
 @given(st.data(), starts, days)
 @fixed
+def test_an_open_pause_leaves_no_deadline_exactly_if_it_began_by_then(
+    data: st.DataObject, start: datetime, n: int
+) -> None:
+    pauses = data.draw(pauses_after(start))
+    known = CITY.due(start, n, pauses)
+    begin = data.draw(later(start - timedelta(days=5)) | st.just(at(known)))
+    assert CITY.due(start, n, [*pauses, Pause(begin, None)]) == (None if begin <= at(known) else known)
+
+
+@given(st.data(), starts, days)
+@fixed
 def test_a_pause_in_two_parts_is_one_pause(data: st.DataObject, start: datetime, n: int) -> None:
     pauses = data.draw(pauses_after(start))
     begin = data.draw(later(start))
@@ -138,6 +149,33 @@ def case(start: datetime, changes: Sequence[datetime], owners: Sequence[str]) ->
     bounds = [start, *sorted(changes)]
     spans = [*pairwise(bounds), (bounds[-1], None)]
     return [Segment(owners[n % len(owners)], begin, end) for n, (begin, end) in enumerate(spans)]
+
+
+@given(st.data(), starts)
+@fixed
+def test_owners_that_never_overlap_use_no_more_days_than_there_are_and_each_day_once(
+    data: st.DataObject, start: datetime
+) -> None:
+    """With time in between that is nobody's."""
+    bounds = sorted(data.draw(st.lists(later(start), min_size=2, max_size=8)))
+    spans = list(zip(bounds[::2], bounds[1::2], strict=False))
+    segments = [Segment(data.draw(st.sampled_from(OWNERS)), begin, end) for begin, end in spans]
+    now = data.draw(later(start))
+    used = [CITY.used(owner, segments, now) for owner in OWNERS]
+    assert sum(used) <= CITY.between(bounds[0], min(now, spans[-1][1]))
+    assert sum(used) == sum(CITY.between(begin, min(now, end)) for begin, end in spans)
+    assert used == [CITY.used(owner, [*segments, *segments], now) for owner in OWNERS]
+
+
+@given(st.dates(date(2004, 1, 1), date(2100, 1, 1)), st.integers(0, 60))
+@fixed
+def test_months_later_it_is_the_same_day_or_the_last_of_a_shorter_month(start: date, n: int) -> None:
+    """民法典 202."""
+    end = CITY.months(start, n)
+    assert (end.year - start.year) * 12 + end.month - start.month == n
+    assert end.day == start.day or (end.day < start.day and (end + timedelta(days=1)).day == 1)
+    assert end <= CITY.months(start + timedelta(days=1), n)
+    assert end < CITY.months(start, n + 1)
 
 
 @given(st.integers(0, 40 * 24 * 60), days, st.sets(st.integers(0, 60), max_size=20))

@@ -160,6 +160,38 @@ def test_a_decision_answers_the_round_it_was_asked_in(hookup: Hookup, city: City
     assert told == [("REFUSED", False), ("APPROVED", True)]
 
 
+@pytest.mark.parametrize("asked_anew", [False, True])
+def test_what_becomes_of_a_grant_answers_the_request_that_was_granted(
+    hookup: Hookup, city: City, sink: PermitSink, asked_anew: bool
+) -> None:
+    sink.deliver(granted := hookup.ask())
+    city.platform.decide_permit(PERMIT, "APPROVED", now=NOW, document="1")
+    sink.deliver(hookup.ask("CANCELLED", round=2))
+    if asked_anew:
+        sink.deliver(hookup.ask(round=3))
+    city.platform.decide_permit(PERMIT, "REVOKED", now=minutes(1))
+    [_, revoked] = [draft.data for draft in drafts(city.source.read(None))]
+    assert (revoked["decision"], revoked["answers_request"], revoked["answers_sequence"]) == (
+        "REVOKED", str(granted.id), granted.sequence,
+    )  # fmt: skip
+    assert standing(city).status == ("OPEN" if asked_anew else "CANCELLED")
+
+
+def test_a_grant_that_was_struck_is_none(hookup: Hookup, city: City, sink: PermitSink) -> None:
+    sink.deliver(hookup.ask())
+    key = city.platform.decide_permit(PERMIT, "APPROVED", now=NOW, document="1")
+    city.platform.strike(DECISION, key, minutes(1), "误录")
+    with pytest.raises(UsageError, match="was not granted"):
+        city.platform.decide_permit(PERMIT, "EXTENDED", now=minutes(2))
+
+
+def test_a_condition_with_commas_is_one(hookup: Hookup, city: City, sink: PermitSink) -> None:
+    said = ["恢复路面，夜间施工", "围挡、照明"]
+    sink.deliver(hookup.ask())
+    city.platform.decide_permit(PERMIT, "APPROVED", now=NOW, document="1", conditions=said)
+    assert only(city.source.read(None), PERMIT_DECIDED)["conditions"] == said
+
+
 def test_only_what_was_granted_is_revoked_extended_or_suspended(hookup: Hookup, city: City, sink: PermitSink) -> None:
     sink.deliver(hookup.ask())
     with pytest.raises(UsageError, match="was not granted"):
@@ -183,6 +215,7 @@ def test_only_what_was_granted_is_revoked_extended_or_suspended(hookup: Hookup, 
         ("REFUSED", {}, "has a reason"),
         ("GRANTED", {}, "no decision GRANTED; there are APPROVED"),
         ("APPROVED", {"document": "1", "route": "QUICK"}, "no route QUICK; there are FILE"),
+        ("APPROVED", {"document": "1", "conditions": ["围挡；照明"]}, "make it two conditions"),
     ],
 )
 def test_a_decision_that_lacks_something_is_refused_in_words(

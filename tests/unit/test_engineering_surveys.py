@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from connectors.engineering.platform import Survey
 from connectors.engineering.records import SURVEYED
+from connectors.engineering.surveys import Survey
 from connectors.engineering.tables import PROJECT, SURVEY
 from jietong.errors import UsageError
 from tests.unit.exchange import CODE, GC, NOW, WORK, City, decoded, drafts, minutes, only
@@ -88,6 +88,23 @@ def test_a_result_is_published_once_and_only_what_stands_is_corrected_or_withdra
     city.platform.withdraw_survey("CH-2026-7", minutes(1))
     with pytest.raises(UsageError, match="is withdrawn"):
         city.platform.correct_survey("CH-2026-7", RESULT, minutes(2))
+
+
+def test_a_result_has_one_heir_and_stands_again_when_that_is_struck(city: City) -> None:
+    city.platform.publish_survey(RESULT, NOW)
+    key = city.platform.correct_survey("CH-2026-7", replace(RESULT, number="CH-2026-8"), minutes(1))
+    with pytest.raises(UsageError, match="survey CH-2026-7: was replaced by CH-2026-8"):
+        city.platform.correct_survey("CH-2026-7", replace(RESULT, number="CH-2026-9"), minutes(2))
+    with pytest.raises(UsageError, match="was replaced by CH-2026-8"):
+        city.platform.withdraw_survey("CH-2026-7", minutes(2))
+    city.platform.strike(SURVEY, key, minutes(2), "误录")
+    city.platform.withdraw_survey("CH-2026-7", minutes(3))
+
+
+@pytest.mark.parametrize("stage", ["UNKNOWN", "ROOF"])
+def test_a_result_of_no_stage_is_refused_in_words(city: City, stage: str) -> None:
+    with pytest.raises(UsageError, match=f"survey CH-2026-7: no stage {stage}; there are LAND_USE"):
+        city.platform.publish_survey(replace(RESULT, stage=stage), NOW)
 
 
 def test_a_struck_result_is_withdrawn_and_a_struck_correction_brings_back_what_it_replaced(city: City) -> None:
