@@ -23,6 +23,9 @@ $(READY): requirements.lock pyproject.toml
 demo: $(READY) ## run a city of 200 projects for about 30 seconds, then verify it
 	@$(BIN)/python -m simulation $(ARGS)
 
+year: $(READY) ## a year of a city of 2,000 projects on an injected clock, then verify it (about ten minutes)
+	@$(BIN)/python -m simulation.year $(ARGS)
+
 demo-real: $(READY) ## bring in the real files of JIETONG_REAL_DATA and count
 	@$(BIN)/python -m simulation.real $(ARGS)
 
@@ -33,7 +36,7 @@ check: $(READY) ## static only: ruff, basedpyright, import-linter, schemas, city
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@$(BIN)/basedpyright --level error
 	@PATH=$(BIN):$$PATH $(BIN)/lint-imports --no-cache | tail -n 3
-	@$(BIN)/jietong schema check && $(BIN)/jietong city check jiangmen
+	@$(BIN)/jietong schema check && $(BIN)/jietong city check jiangmen && $(BIN)/jietong city check dongguan
 
 faults: $(READY) ## every fault case, full counts (long)
 	@JIETONG_FAULTS=full $(BIN)/python -m pytest -q -s tests/faults -m "slow or not slow"

@@ -125,7 +125,7 @@ class _Simulated:
         self.officers.registered = self._block
         store = engine.stores["hookup"]
         self.outbox = engine.outbox(store)
-        self.people = People(seed, self.operators, Door(store, self.outbox), threading.Event())
+        self.people = People(seed, self.operators, Door(store, self.outbox, pack, engine.keys), threading.Event())
         programs = [investing, building, registering, hooking, *(program for _, program in utilities.values())]
         self.city = up.start(settings, engine, pack, programs)
         self.address = self.city.address

@@ -26,6 +26,7 @@ from jietong.engine import Engine, now_millis
 from jietong.errors import UsageError
 from jietong.identifiers import ProjectCode
 from services.hookup.door import Door
+from services.hookup.form import FormError
 from simulation.plan import FIRST_DAY, Operation, Plan
 
 ITEM, APPROVAL, ACCEPTANCE = (
@@ -357,11 +358,23 @@ class People:
             self._confirm(case.subject)
 
     def _confirm(self, subject: str) -> None:
+        """A company that was called uses its door: it confirms its demand; some open contact data to one operator, some take that
+        back; its works begin; a few object."""
         dice = random.Random(f"{self.seed}/{subject}")
         if dice.random() < 0.7:
             demand = {"water_m3_per_day": Decimal(dice.randrange(5, 900)), "power_kva_permanent": Decimal(dice.randrange(50, 4000)),
                       "gas_m3_per_hour": Decimal(dice.randrange(1, 300)), "telecom_cores": dice.randrange(4, 96)}  # fmt: skip
             self.door.confirm(subject, demand, key=f"demand/{subject}", now=self.now())
+        roll, operator = dice.random(), dice.choice(sorted(self.operators))
+        with suppress(FormError):  # that operator does not serve this site
+            if roll < 0.3:
+                self.door.consent(subject, [operator], "张工", "13800138000", key=f"consent/{subject}", now=self.now())
+            if roll < 0.1:
+                self.door.withdraw(subject, [operator], key=f"withdraw/{subject}", now=self.now())
+        if roll > 0.6:
+            self.door.begun(subject, self.now().date(), key=f"begun/{subject}", now=self.now())
+        if roll > 0.97:
+            self.door.object(subject, "门牌号有误", field="project.address", key=f"object/{subject}", now=self.now())
 
     def _reply(self, platform: Platform, case: Case) -> None:
         platform.reply(case.case_id, self._plan(case), now=self.now())

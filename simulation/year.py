@@ -37,7 +37,7 @@ from jietong import city as cities
 from jietong.catalog import load
 from jietong.engine import Consuming, Engine, Movement, Program
 from jietong.errors import UsageError
-from jietong.identifiers import CreditCode, kind_of
+from jietong.identifiers import CreditCode
 from jietong.workdays import Workdays
 from services.hookup.door import Door
 from services.hookup.form import FormError
@@ -81,7 +81,6 @@ class Year:
         self.movements: Sequence[Movement] = [movement for program in programs for movement in program.movements]
         self._due: dict[tuple[str, str], datetime] = {}
         self._echoed: set[tuple[str, int]] = set()
-        self._spoke: set[str] = set()
         self._supplied: set[str] = set()
 
     def _built(self) -> Any:
@@ -142,7 +141,6 @@ class Year:
                 if self._ready(case, now):
                     self._slip(platform, case, now)
                     self.people.step(platform, case)
-                    self._company(case.subject, now)
             for case in platform.cases("SUSPENDED"):
                 self._echo(platform, case)
         self._departments(now)
@@ -154,23 +152,6 @@ class Year:
         if self.dice.random() < 0.002:
             named = case.case_id if self.dice.random() < 0.7 else str(UUID(int=self.dice.getrandbits(128)))
             platform.say(named, "INSPECTED", now=now, subject=case.subject, business_kind=case.business_kind)
-
-    def _company(self, subject: str, now: datetime) -> None:
-        """A company uses its door once it was called: consent for one operator, taken back by some; its works begin; some object."""
-        dice = random.Random(f"{self.seed}/company/{subject}")
-        roll, operator = dice.random(), dice.choice(sorted(self.operators))
-        if subject in self._spoke or kind_of(subject) != "project":
-            return
-        self._spoke.add(subject)
-        with suppress(FormError):  # that operator does not serve this site
-            if roll < 0.3:
-                self.door.consent(subject, [operator], "张工", "13800138000", key=f"consent/{subject}", now=now)
-            if roll < 0.1:
-                self.door.withdraw(subject, [operator], key=f"withdraw/{subject}", now=now)
-        if roll > 0.6:
-            self.door.begun(subject, now.astimezone(self.zone).date(), key=f"begun/{subject}", now=now)
-        if roll > 0.97:
-            self.door.object(subject, "门牌号有误", field="project.address", key=f"object/{subject}", now=now)
 
     def _small_user(self, now: datetime) -> None:
         """A shop applies for a supply without a project, twice a week."""

@@ -71,7 +71,7 @@ def show(subject: Subject, data: Data = None, pack: CityPack = None, as_json: As
         seen = here.seen(subject)
     word = seen.said
     whole: dict[str, Any] = {
-        **seen.progress, "chosen": word.chosen, "consents": {o: {"stands": stands, "since": at} for o, (stands, at) in word.consents.items()},
+        **seen.progress, "chosen": word.chosen, "consents": {o: {"stands": c.stands, "since": c.since} for o, c in word.consents.items()},
         "applications": {n: {"utility": e.data["utility"], "business_kind": e.data["business_kind"], "stands": stands}
                          for n, (e, stands) in word.applications.items()},
         "begun": word.begun,
@@ -89,7 +89,7 @@ def show(subject: Subject, data: Data = None, pack: CityPack = None, as_json: As
     _table("违诺 breaches", [breach for case in cases for breach in case["breaches"]], ("kind", "detail", "since"))
     _table("授权 consent", consents, ("operator", "stands", "since"))
     _table("异议 objections", whole["objections"], ("at", "field", "text", "answered"))
-    _table("谁得到了什么 sent", whole["sent"], ("at", "operator", "business_kind", "status", "reason", "authorised"))
+    _table("谁得到了什么 sent", whole["sent"], ("at", "operator", "business_kind", "status", "reason", "basis", "authorised", "withdrawn"))
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import re
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -33,7 +35,7 @@ from jietong.errors import RetriableError
 from jietong.identifiers import kind_of
 from jietong.store import Store
 from services.hookup.company_view import Seen, View
-from services.hookup.door import BAD_DAY, HAS_PERSONAL, PROJECTS, Door, Publishes
+from services.hookup.door import BAD_DAY, HAS_PERSONAL, PROJECTS, Door, Publishes, is_personal
 from services.hookup.form import FormError, fields_of, forms, read
 from services.hookup.knowing import Known
 from services.hookup.links import LinkError, Links
@@ -42,6 +44,7 @@ from services.hookup.progress import progress
 from services.hookup.word import said
 
 T = TypeVar("T")
+LOG = logging.getLogger(__name__)
 
 STATIC = Path(__file__).parent / "static"
 READERS = 2
@@ -91,12 +94,11 @@ def app(
             Route("/{token}", page.show, methods=["GET"]),
             Route("/{token}", page.act, methods=["POST"]),
         ],
-        middleware=[Middleware(Shield)],
+        middleware=[Middleware(Shield, broken=page.broken)],
         exception_handlers={
             LinkError: page.refused,
             HTTPException: page.failed,
             RetriableError: page.away,
-            Exception: page.broken,
         },
     )
 
@@ -204,7 +206,7 @@ class Page:
     async def away(self, _: Request, _error: Exception) -> Response:
         return self._failed(503, *AWAY)
 
-    async def broken(self, _: Request, _error: Exception) -> Response:
+    def broken(self) -> Response:
         return self._failed(500, *BROKEN)
 
     def _failed(self, status: int, zh: str, en: str) -> Response:
@@ -248,7 +250,7 @@ def look(store: Store, outbox: Publishes, names: Names, subject: str, now: datet
         word = said(tx, contract, source, subject)
         stated = {slot: each.demand for slot, each in word.stated.items()}
         made = forms(tx, told, names, fields_of(contract.catalog), stated, now.astimezone(zone).date())
-        seen = progress(tx, told, contract, source)
+        seen = progress(tx, told, word, contract, source)
     with_case = sorted({identity.operator for identity in told.cases})
     project = kind_of(subject) in PROJECTS
     placed = project and bool(told.where.site_regions)
@@ -265,25 +267,44 @@ def look(store: Store, outbox: Publishes, names: Names, subject: str, now: datet
 
 
 class Shield:
-    """Middleware: the headers of every answer."""
+    """Middleware: the headers of every answer, that to an error of ours too, which one line of the log tells of."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, broken: Callable[[], Response]) -> None:
+        self._app, self._broken = app, broken
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
         async def shielded(message: Message) -> None:
+            nonlocal begun
             if message["type"] == "http.response.start":
+                begun = True
                 MutableHeaders(scope=message).update(HEADERS)
             await send(message)
 
-        await self._app(scope, receive, shielded)
+        try:
+            await self._app(scope, receive, shielded)
+        except Exception as error:
+            # not its message nor the address: they may hold what a person wrote, and the token
+            LOG.error("company page: answered 500: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400 — nor its traceback
+            if not begun:
+                await self._broken()(scope, receive, shielded)
+
+
+def _place(error: Exception) -> str:
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    return f"{frame.f_globals.get('__name__')}:{line}"
 
 
 def _same_origin(headers: Headers) -> bool:
     """Whether a browser says that the form came from this page; one that says nothing is not believed."""
     if site := headers.get("sec-fetch-site"):
         return site == "same-origin"
-    return urlsplit(headers.get("origin", "")).netloc == headers.get("host", "-")
+    try:
+        origin = urlsplit(headers.get("origin", "")).netloc
+    except ValueError:  # no address at all, such as http://[x
+        return False
+    return bool(origin) and origin == headers.get("host")
 
 
 async def _body(request: Request) -> str:
@@ -314,4 +335,4 @@ def _given(body: str) -> Given:
 def _shown_again(given: Given, error: FormError) -> dict[str, str]:
     """What was typed, but contact data and what seems to hold personal data."""
     hidden = {name for name, why in error.errors.items() if why is HAS_PERSONAL} | {"contact_name", "contact_phone"}
-    return {name: value for name, value in given.fields.items() if name not in hidden}
+    return {name: value for name, value in given.fields.items() if name not in hidden and not is_personal(value)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
@@ -15,6 +15,7 @@ from services.hookup.door import APPLICABLE, ROLES
 from services.hookup.form import AMOUNT, COUNT, DAY, SEALED, YES_NO, Entry, Field, Form
 from services.hookup.machine import MOVES, over
 from services.hookup.names import Names
+from services.hookup.progress import CONSENT
 from services.hookup.word import Said
 
 SIGNS = {"WATER": "水", "DRAINAGE": "排", "POWER": "电", "GAS": "气", "TELECOM": "信", "CABLE_TV": "视", "HEAT": "热"}
@@ -196,7 +197,7 @@ class View:
             _hidden("phase", form.phase),
             _hidden("offered", "yes") if form.offers else None,
         )
-        return _part("form", title, self._known(known), self._send(seen, "confirm", verb, *groups, *slot))
+        return _part("form", title, self._send(seen, "confirm", verb, self._known(typed, known), *groups, *slot))
 
     def _demand_first(self, typed: Typed, asked: Sequence[Entry]) -> Iterable[Html]:
         facts = [entry for entry in asked if not entry.field.own]
@@ -227,7 +228,7 @@ class View:
         type = "date" if kind == DAY else "text"
         return tag("input", type=type, value=value, autocomplete="off", maxlength=500, inputmode=mode, **common)
 
-    def _known(self, known: Sequence[Entry]) -> Html | None:
+    def _known(self, typed: Typed, known: Sequence[Entry]) -> Html | None:
         if not known:
             return None
         rows = [
@@ -242,11 +243,18 @@ class View:
             ),
         )
         count = Name(f"已知 {len(known)} 项，无需再填", f"{len(known)} fields are known and not asked again")
-        return tag(
-            "details",
-            tag("summary", _both(count)),
-            tag("table", tag("thead", head), tag("tbody", *rows), class_="known"),
-        )
+        table = tag("table", tag("thead", head), tag("tbody", *rows), class_="known")
+        return tag("details", tag("summary", _both(count)), table, self._corrections(typed, known), open=_touched(typed, known))
+
+    def _corrections(self, typed: Typed, known: Sequence[Entry]) -> Html:
+        hint = Name(
+            "只填写有误的项。平台数据由平台更改：您填写的新内容将作为异议交接入办公室核实答复，核实前仍按原内容办理。",
+            "Write only what is wrong. Only a platform changes what it knows: your new value goes to the hookup office as an objection; "
+            "until it is answered, the old one holds.",
+        )  # fmt: skip
+        boxes = self._inputs(typed, (replace(entry, value=None) for entry in known))
+        group = _group(Name("有误？在此更正", "Wrong? Correct it here"), tag("p", _both(hint), class_="hint wide"), *boxes)
+        return tag("details", tag("summary", _both(Name("更正已知内容", "Correct what is known"))), group, open=_touched(typed, known))
 
     def _offer(self, typed: Typed, word: Said, utility: str, operators: Sequence[str]) -> Html | None:
         name, chosen = self.names.of("Utility", utility), word.chosen if typed.operators is None else typed.operators
@@ -292,7 +300,7 @@ class View:
                 True,
                 _en("since"),
                 " ",
-                self._moment(seen.said.consents[o][1]),
+                self._moment(seen.said.consents[o].since),
             )
             for o in seen.said.consented
         ]
@@ -397,6 +405,7 @@ class View:
             Name("企业", "To"),
             Name("事项", "About"),
             Name("原因", "Why"),
+            Name("依据", "Basis"),
             Name("数据", "Data"),
         )
         head = tag("tr", *(tag("th", _both(name), scope="col") for name in columns))
@@ -409,12 +418,15 @@ class View:
         )
 
     def _told(self, seen: Seen, sent: Mapping[str, Any]) -> Html:
-        stands = sent["operator"] in seen.said.consented
+        basis = Name("依授权", "by consent") if sent["basis"] == CONSENT else Name("依法", "by statute")
         contact = (
-            Name("含联系方式", "with contact data")
-            if stands
-            else Name("曾含联系方式，已无法读取", "had contact data, unreadable now")
+            Name("无联系方式", "no contact data")
+            if not sent["contact"]
+            else Name("授权后已撤回，所含联系方式已无法读取", "consent withdrawn since: its contact data is unreadable")
+            if sent["withdrawn"]
+            else Name("含联系方式", "with contact data")
         )
+        tone = "stopped" if sent["withdrawn"] else "lead" if sent["contact"] else ""
         fields = [name for name in sent["fields"] if not self._sealed(name)]
         titles = "、".join(self.fields[name].title.zh for name in fields if name in self.fields)
         data = tag(
@@ -431,7 +443,7 @@ class View:
         return tag(
             "tr", tag("td", self._moment(sent["at"])), tag("td", self.names.operator(sent["operator"]).zh), about,
             tag("td", _both(self.names.of("RequestReason", sent["reason"]))),
-            tag("td", data, tag("span", _both(contact), class_=f"pill {'lead' if stands else ''}") if sent["authorised"] else None),
+            tag("td", _both(basis)), tag("td", data, tag("span", _both(contact), class_=f"pill {tone}")),
         )  # fmt: skip
 
     def _sealed(self, name: str) -> bool:
@@ -445,7 +457,7 @@ class View:
     def _object(self, seen: Seen) -> Html:
         options = [
             tag("option", "整体 In general", value=""),
-            *(tag("option", f.title.zh, value=f.name) for f in self.fields.values()),
+            *(tag("option", f.title.zh, value=f.name) for f in self.fields.values() if f.kind != SEALED),
         ]
         rows = [
             tag("li", self._moment(o["at"]), " ", self._title(o["field"]).zh if o["field"] else "整体", "：", o["text"], " ",
@@ -562,6 +574,12 @@ HINTS = {
     "day": Name("不晚于今天", "not after today"),
     "site_regions": Name("6、9 或 12 位", "6, 9 or 12 digits (GB/T 2260)"),
 }
+
+
+def _touched(typed: Typed, entries: Sequence[Entry]) -> bool:
+    """Whether something was written into these, and refused."""
+    names = {entry.field.name for entry in entries}
+    return any(typed.given.get(name) or name in typed.errors for name in names)
 
 
 def _part(key: str, title: Name, *parts: Part) -> Html:

@@ -7,6 +7,7 @@ a retry after an unknown outcome is one call. What is said here takes effect whe
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -20,12 +21,11 @@ from jietong.event import Draft
 from jietong.identifiers import DivisionCode, InvalidIdentifierError, kind_of
 from jietong.keys import Keys
 from jietong.store import Store, Transaction
-from services.hookup.facts import loads
-from services.hookup.form import UNKNOWN_FIELD, FormError, fields_of, parsed, wrong
+from services.hookup.form import NEEDS, SEALED, UNKNOWN_FIELD, FormError, fields_of, folded, parsed, wrong
 from services.hookup.knowing import Known
 from services.hookup.learning import DEMAND
 from services.hookup.machine import KINDS
-from services.hookup.word import Said, said
+from services.hookup.word import Said, said, speakers
 
 FIELDS = (
     "water_m3_per_day", "water_pipe_dn_mm", "fire_supply", "drainage_m3_per_day", "power_kva_temporary", "power_kva_permanent", "voltage",
@@ -41,9 +41,13 @@ PROJECTS = ("project", "local")
 """Kinds of subject that are a project: one outside China has a local code."""
 ROLES = ("DEVELOPER", "CONTRACTOR", "OCCUPANT")
 PHONE = re.compile(r"\+?[0-9][0-9 -]{4,18}[0-9]", re.ASCII)
-PERSONAL = re.compile(r"(?<!\d)1[3-9]\d{9}(?!\d)|(?<!\d)\d{6}(?:19|20)\d{2}[01]\d[0-3]\d{4}[\dXx](?!\d)", re.ASCII)
-"""A mobile phone number, or an identity number (GB 11643), inside a text that is kept as it is."""
-LONGEST_NAME, LONGEST_TEXT, MOST_PHASES = 50, 1000, 99
+PERSONAL = re.compile(
+    r"(?<!\d)(?:(?:00)?86~|0)?1[3-9](?:~\d){9}(?!\d)"
+    r"|(?<!\d)(?:\d~){6}(?:1~9|2~0)(?:~\d){2}~[01]~\d~[0-3](?:~\d){4}~[\dXx](?!\d)".replace("~", r"[\s().·‐-―−-]?"), re.ASCII
+)  # fmt: skip
+"""A mobile phone number with or without its country, or an identity number (GB 11643), inside a text that is kept as it is;
+written together or with a mark between digits."""
+LONGEST_NAME, LONGEST_TEXT, LONGEST_ADDRESS, MOST_PHASES, MOST_REGIONS = 50, 1000, 500, 99, 20
 EARLIEST = date(2000, 1, 1)
 
 NO_OPERATOR = Name("没有这家公用企业", "no such operator in this city")
@@ -65,6 +69,8 @@ BAD_KIND = Name("须为可申请的业务类型", f"must be one of {', '.join(AP
 BAD_ROLE = Name("须为用户身份之一", f"must be one of {', '.join(ROLES)}")
 BAD_ADDRESS = Name("须为 1 至 500 个字的用能地址", "must be the address to be supplied, 1 to 500 characters")
 BAD_REGION = Name("须为 6、9 或 12 位行政区划代码", "must be a division code of 6, 9 or 12 digits (GB/T 2260)")
+MANY_REGIONS = Name(f"至多 {MOST_REGIONS} 个行政区划代码", f"must be at most {MOST_REGIONS} division codes")
+UNSERVED = Name("本市没有企业在该区划供应", "must lie where an operator of this utility serves")
 BAD_AUTHORITY = Name("须为 6 位行政区划代码", "must be a division code of 6 digits (GB/T 2260)")
 NO_APPLICATION = Name("没有这个申请", "the company made no such application")
 NO_SUBJECT = Name(
@@ -140,8 +146,9 @@ class Door:
 
     def object(self, subject: str, text: str, *, key: str, now: datetime, field: str | None = None) -> list[UUID]:
         """What is wrong, with a field of the form or with anything; the office answers. Nothing personal."""
-        unknown = {"field": UNKNOWN_FIELD} if field and field not in self._fields else {}
-        self._refuse(unknown | ({"text": why} if (why := _wrong_text(text)) else {}))
+        self._refuse({
+            **self._wrong_subject(subject), **self._wrong_about(field), **({"text": why} if (why := _wrong_text(text)) else {}),
+        })  # fmt: skip
         return self._publish(key, self._objection(subject, now, field, text))
 
     # -- contact data --------------------------------------------------------------------------------------------------
@@ -153,48 +160,66 @@ class Door:
         Raises UsageError where no keys are kept.
         """
         keys = self._kept()
+        name, phone = folded(name), folded(phone)
         with self.store.transaction() as tx:
             self._refuse({
                 **self._wrong_operators(self._told(tx, subject), operators, now),
                 **({} if operators else {"operators": NONE_GIVEN}),
-                **({} if 0 < len(name.strip()) <= LONGEST_NAME and name.isprintable() else {"contact_name": BAD_NAME}),
-                **({} if PHONE.fullmatch(phone.strip()) else {"contact_phone": BAD_PHONE}),
+                **({} if 0 < len(name) <= LONGEST_NAME and name.isprintable() else {"contact_name": BAD_NAME}),
+                **({} if PHONE.fullmatch(phone) else {"contact_phone": BAD_PHONE}),
             })  # fmt: skip
             drafts = [
                 self._draft(subject, now, "CONSENTED", operators_chosen=[operator],
-                            contact_name=keys.seal(subject, purpose(operator), name.strip()),
-                            contact_phone=keys.seal(subject, purpose(operator), phone.strip()))
+                            contact_name=keys.seal(subject, purpose(operator), name),
+                            contact_phone=keys.seal(subject, purpose(operator), phone))
                 for operator in sorted(set(operators))
             ]  # fmt: skip
             return self.outbox.once(tx, key, *drafts)
 
     def withdraw(self, subject: str, operators: Sequence[str], *, key: str, now: datetime) -> list[UUID]:
         """Take consent back, at once: the keys are destroyed first, so what was opened is unreadable in every copy even if we
-        end before the events are kept; `settle` says them then.
+        end before the events are kept; `settle` says them then. No consent is given meanwhile, and a call that was kept
+        already destroys nothing: a consent may have followed it.
 
         Raises UsageError where no keys are kept.
         """
         keys = self._kept()
         unknown = {o for o in operators if self.city and o not in self.city.operators}
-        self._refuse({"operators": NO_OPERATOR if unknown else NONE_GIVEN} if unknown or not operators else {})
-        for operator in operators:
-            keys.erase(subject, purpose(operator))
-        return self._publish(key, *(self._withdrawal(subject, operator, now) for operator in sorted(set(operators))))
+        named = {"operators": NO_OPERATOR if unknown else NONE_GIVEN} if unknown or not operators else {}
+        self._refuse(self._wrong_subject(subject) | named)
+        withdrawn = sorted(set(operators))
+        with self.store.transaction() as tx:
+            if not tx.execute("SELECT 1 FROM idempotency WHERE key = :key", {"key": key}).one():
+                for operator in withdrawn:
+                    keys.erase(subject, purpose(operator))
+            return self.outbox.once(tx, key, *(self._withdrawal(subject, operator, now) for operator in withdrawn))
 
     def settle(self, now: datetime) -> int:
         """Say the withdrawals whose keys were destroyed but which were never said; returns how many. Before the first call
-        of a process."""
-        keys, count = self._kept(), 0
+        of a process.
+
+        Judged by the newest word in the outbox itself: what hookup has learned may be older.
+        """
+        with self.store.snapshot() as tx:
+            cut_short = [subject for subject in speakers(tx, self.outbox.source) if self._gone(tx, subject)]
+        return sum(self._settle(subject, now) for subject in cut_short)
+
+    def _settle(self, subject: str, now: datetime) -> int:
         with self.store.transaction() as tx:
-            for subject, operator, contact in tx.execute(
-                "SELECT subject, operator, contact FROM consent WHERE contact IS NOT NULL"
-            ).all():
-                sealed = loads(contact)
-                gone = [s["key"] for s in sealed.values() if keys.open_for(s, subject, purpose(operator)) is None]
-                if gone and operator in self._said(tx, subject).consented:
-                    self.outbox.once(tx, f"gone/{gone[0]}", self._withdrawal(subject, operator, now))
-                    count += 1
-        return count
+            gone = self._gone(tx, subject)
+            for operator, name in gone.items():
+                self.outbox.once(tx, f"gone/{name}", self._withdrawal(subject, operator, now))
+        return len(gone)
+
+    def _gone(self, tx: Transaction, subject: str) -> dict[str, str]:
+        """By operator whose consent stands though its key was destroyed: the name of the key."""
+        keys = self._kept()
+        return {
+            operator: sealed["key"]
+            for operator, consent in sorted(self._said(tx, subject).consents.items())
+            for sealed in consent.contact.values()
+            if keys.open_for(sealed, subject, purpose(operator)) is None
+        }
 
     # -- applications --------------------------------------------------------------------------------------------------
     def apply(
@@ -204,22 +229,24 @@ class Door:
     ) -> str:  # fmt: skip
         """An application of the customer's own (电力供应与使用条例 23), with or without a project; returns its number.
 
-        Where the subject's site is not known from a platform, `site_regions` and `address` say it.
+        Where the subject's site is not known from a platform, `site_regions` (each once, where the utility serves) and
+        `address` say it.
         """
+        named, address = list(dict.fromkeys(site_regions)), None if address is None else folded(address)
         number = str(uuid5(NAMESPACE_URL, "\x1f".join(("application", subject, key))))
         with self.store.transaction() as tx:
             told = self._told(tx, subject)
-            regions = list(site_regions) or list(told.where.site_regions)
+            regions = named or list(told.where.site_regions)
             authority = (
                 authority_region
-                or (told.where.authority_region if not site_regions else "")
+                or (told.where.authority_region if not named else "")
                 or "".join(regions[:1])[:6]
             )
             self._refuse({
                 **({} if utility in self._utilities() else {"utility": BAD_UTILITY}),
                 **({} if business_kind in APPLICABLE else {"business_kind": BAD_KIND}),
                 **({} if customer_role in ROLES else {"customer_role": BAD_ROLE}),
-                **_wrong_place(regions, authority, address, told.where.site_regions),
+                **self._wrong_regions(named, utility, now), **_wrong_place(regions, authority, address, told.where.site_regions),
                 **self._wrong_demand(demand or {}), **_wrong_work(told, None, phase),
                 **self._wrong_operators(told, operators, now, regions, utility),
             })  # fmt: skip
@@ -256,6 +283,26 @@ class Door:
                 errors[name] = why
         return errors
 
+    def _wrong_about(self, name: str | None) -> dict[str, Name]:
+        """What an objection may be about: contact data would be told in it."""
+        field = self._fields.get(name or "")
+        if name and field is None:
+            return {"field": UNKNOWN_FIELD}
+        return {"field": NEEDS[SEALED]} if field and field.kind == SEALED else {}
+
+    def _wrong_regions(self, regions: Sequence[str], utility: str, now: datetime) -> dict[str, Name]:
+        """Where the company says it is; where a platform says it is, no operator is a task for a person."""
+        if len(regions) > MOST_REGIONS:
+            return {"site_regions": MANY_REGIONS}
+        if self.city is None or utility not in self._utilities():
+            return {}
+        on = now.astimezone(self._zone).date()
+        served = all(self.city.serving(utility, [region], on) for region in regions)
+        return {} if served else {"site_regions": UNSERVED}
+
+    def _wrong_subject(self, subject: str) -> dict[str, Name]:
+        return {} if kind_of(subject) in self.outbox.contract.spec(DEMAND).subject else {"subject": NO_SUBJECT}
+
     def _wrong_operators(
         self, told: Known, operators: Iterable[str], now: datetime, regions: Sequence[str] | None = None, utility: str | None = None
     ) -> dict[str, Name]:  # fmt: skip
@@ -290,7 +337,7 @@ class Door:
         ]
 
     def _objection(self, subject: str, now: datetime, field: str | None, text: str) -> Draft:
-        return self._draft(subject, now, "OBJECTED", objects_to=field, objection=text.strip())
+        return self._draft(subject, now, "OBJECTED", objects_to=field, objection=folded(text))
 
     def _withdrawal(self, subject: str, operator: str, now: datetime) -> Draft:
         return self._draft(subject, now, "CONSENT_WITHDRAWN", operators_chosen=[operator])
@@ -303,8 +350,7 @@ class Door:
             return self.outbox.once(tx, key, *drafts)
 
     def _told(self, tx: Transaction, subject: str) -> Known:
-        if kind_of(subject) not in self.outbox.contract.spec(DEMAND).subject:
-            raise FormError({"subject": NO_SUBJECT})
+        self._refuse(self._wrong_subject(subject))
         return Known(tx, subject, self._zone)
 
     def _said(self, tx: Transaction, subject: str) -> Said:
@@ -339,18 +385,24 @@ def _wrong_work(told: Known, work: str | None, phase: int) -> dict[str, Name]:
 
 
 def _wrong_text(text: str) -> Name | None:
-    text = text.strip()
-    if not 0 < len(text) <= LONGEST_TEXT or not all(c.isprintable() for c in text):
+    text = folded(text)
+    if not 0 < len(text) <= LONGEST_TEXT or not text.isprintable():
         return BAD_TEXT
-    return HAS_PERSONAL if PERSONAL.search(text) else None
+    return HAS_PERSONAL if is_personal(text) else None
+
+
+def is_personal(text: str) -> bool:
+    """Whether a text holds a mobile phone or identity number, however wide its digits are written."""
+    return PERSONAL.search(unicodedata.normalize("NFKC", text)) is not None
 
 
 def _wrong_place(regions: Sequence[str], authority: str, address: str | None, known: Sequence[str]) -> dict[str, Name]:
     """A place of the company's own words needs its divisions and an address; a platform's needs neither."""
     needed = not known
-    fits = address is None or (0 < len(address.strip()) <= 500 and address.isprintable())
+    fits = address is None or (0 < len(address) <= LONGEST_ADDRESS and address.isprintable())
+    personal = {"address": HAS_PERSONAL} if address and is_personal(address) else {}
     return {
-        **({} if fits and (address or not needed) else {"address": BAD_ADDRESS}),
+        **(personal if fits and (address or not needed) else {"address": BAD_ADDRESS}),
         **({} if regions and all(map(_is_division, regions)) else {"site_regions": BAD_REGION}),
         **({} if len(authority) == 6 and _is_division(authority) else {"authority_region": BAD_AUTHORITY}),
     }  # fmt: skip

@@ -4,10 +4,11 @@ is left to ask. What a field holds is read from the schema, so a form asks for n
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import Any, cast
 
 from jietong.catalog import Catalog
@@ -23,6 +24,8 @@ from services.hookup.names import Names
 
 AMOUNT, COUNT, YES_NO, VOLTAGE, DAY, TEXT, SEALED = "amount", "count", "yes-no", "voltage", "day", "text", "sealed"
 MOST_COUNT = 1_000_000
+NUMBER = re.compile(r"(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?", re.ASCII)
+"""A comma parts thousands and nothing else: what may stand for a decimal point is refused, never guessed."""
 IN_VOLTS = re.compile(r"[0-9]{1,4}(\.[0-9]{1,2})? ?k?V", re.ASCII | re.IGNORECASE)
 YES, NO = frozenset({"1", "true", "yes", "y", "是"}), frozenset({"0", "false", "no", "n", "否"})
 LONGEST = 500
@@ -83,8 +86,8 @@ class Field:
         if self.kind != AMOUNT:
             return NEEDS[self.kind]
         return Name(
-            f"须为 0 至 {self.most:,} 的数，至多 {self.scale} 位小数",
-            f"must be a number from 0 to {self.most:,} with at most {self.scale} decimals",
+            f"须为 0 至 {self.most:,} 的数，至多 {self.scale} 位小数，写作 1250.5 或 1,250.5",
+            f"must be a number from 0 to {self.most:,} with at most {self.scale} decimals, written as 1250.5 or 1,250.5",
         )
 
 
@@ -137,6 +140,11 @@ def read(field: Field, text: str) -> Any:
 def parsed(field: Field, text: str) -> Any:
     """What a person wrote, as the value it stands for, in its range or not."""
     return READ[field.kind](text.strip()) if text.strip() else None
+
+
+def folded(text: str) -> str:
+    """A text with every run of white space, line ends and the wide space (U+3000) of Chinese text too, as one space."""
+    return " ".join(text.split())
 
 
 def wrong(field: Field, value: Any) -> Name | None:
@@ -238,10 +246,19 @@ def _plain(type: Any) -> Any:
 
 
 def _amount(text: str) -> Any:
-    try:
-        return Decimal(text.replace(",", ""))
-    except InvalidOperation:
-        return text
+    digits = _digits(text)
+    return text if digits is None else Decimal(digits)
+
+
+def _count(text: str) -> Any:
+    digits = _digits(text)
+    return int(digits) if digits and digits.isdecimal() and len(digits) < 10 else text
+
+
+def _digits(text: str) -> str | None:
+    """A number without its commas; None: it is none. Wide digits are what a Chinese keyboard writes."""
+    plain = unicodedata.normalize("NFKC", text)
+    return plain.replace(",", "") if NUMBER.fullmatch(plain) else None
 
 
 def _is_amount(field: Field, value: Any) -> bool:
@@ -275,11 +292,11 @@ KINDS: Mapping[str, str] = {
 }
 READ: Mapping[str, Callable[[str], Any]] = {
     AMOUNT: _amount,
-    COUNT: lambda text: int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else text,
+    COUNT: _count,
     YES_NO: lambda text: True if text.lower() in YES else False if text.lower() in NO else text,
     VOLTAGE: str,
     DAY: str,
-    TEXT: str,
+    TEXT: folded,
     SEALED: str,
 }
 FITS: Mapping[str, Callable[[Any], bool]] = {

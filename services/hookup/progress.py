@@ -14,13 +14,14 @@ from services.hookup.cases import OPEN, Case, Identity
 from services.hookup.facts import known, loads
 from services.hookup.knowing import Known
 from services.hookup.learning import REQUESTED
-from services.hookup.word import own
+from services.hookup.word import CONTACT, Said, own
 
 BREACHES = "SELECT case_id, kind, detail, since FROM breach WHERE subject = :subject ORDER BY since, kind"
 ABSENCES = """SELECT kind, about, status, responsible, case_id, since, due, provisional, noticed, ended FROM absence
 WHERE subject = :subject ORDER BY noticed, kind, about"""
 OBJECTIONS = """SELECT event, objects_to, objection, since, (SELECT done FROM task WHERE kind = 'objection' AND about = objection.event) AS done
 FROM objection WHERE subject = :subject ORDER BY since, event"""
+CONSENT, STATUTE = "CONSENT", "STATUTE"
 RECEIPT = (
     "contact_hours",
     "plan_days",
@@ -35,8 +36,8 @@ RECEIPT = (
 )
 
 
-def progress(tx: Transaction, told: Known, contract: Contract, source: str) -> dict[str, Any]:
-    """Plain values, moments aware. `source`: hookup's own, whose outbox says who was told what."""
+def progress(tx: Transaction, told: Known, word: Said, contract: Contract, source: str) -> dict[str, Any]:
+    """Plain values, moments aware. `word`: the company's. `source`: hookup's own, whose outbox says who was told what."""
     by = {"subject": told.subject}
     sent = own(tx, contract, source, REQUESTED, told.subject)
     steps = told.steps()
@@ -61,7 +62,7 @@ def progress(tx: Transaction, told: Known, contract: Contract, source: str) -> d
     return {
         "subject": told.subject, "name": told.facts.get("name"), "works": list(told.works.all), "site_regions": list(told.where.site_regions),
         "cases": cases, "absences": [absence for absence in absences if absence["case"] is None], "objections": objections,
-        "sent": [_sent(event) for event in sent],
+        "sent": [_sent(event, word) for event in sent],
     }  # fmt: skip
 
 
@@ -92,12 +93,18 @@ def _permit(permit: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _sent(event: Event) -> dict[str, Any]:
-    """One message to one operator: what kind of data of the project it held, never a value."""
+def _sent(event: Event, word: Said) -> dict[str, Any]:
+    """One message to one operator: what kind of data of the project it held, never a value, and on what basis it had contact
+    data. `withdrawn`: the consent it rested on was taken back since; one given anew has another key, and opens nothing of it."""
     data = event.data
     held = [f"{room}.{name}" for room in ("project", "demand") for name in sorted(known(data[room] or {}))]
+    given, standing = list(data["authorised"] or ()), word.consents.get(data["operator"])
+    opened_by = {data["project"][name]["key"] for name in given}
+    contact = {f"project.{name}" for name in CONTACT} & {*held}
     return {"operator": data["operator"], "case": data["case"], "business_kind": data["business_kind"], "status": data["status"],
-            "reason": data["reason"], "at": event.recorded, "fields": held, "authorised": list(data["authorised"] or ())}  # fmt: skip
+            "reason": data["reason"], "at": event.recorded, "fields": held, "authorised": given,
+            "basis": CONSENT if given else STATUTE, "contact": bool(contact),
+            "withdrawn": not opened_by <= (standing.keys if standing else frozenset())}  # fmt: skip
 
 
 def _by_case(rows: Iterable[dict[str, Any]]) -> defaultdict[str, list[dict[str, Any]]]:

@@ -11,10 +11,12 @@ from uuid import UUID
 from jietong.contract import Contract
 from jietong.event import Envelope, Event, Key
 from jietong.store import Row, Transaction
-from services.hookup.facts import known
+from services.hookup.facts import Facts, known
 from services.hookup.learning import DEMAND
 
 COLUMNS = "source, type, aggregateid, sequence, id, fingerprint, payload, time, recorded, operator"
+CONTACT = ("contact_name", "contact_phone")
+SUBJECTS = "SELECT DISTINCT aggregateid FROM outbox WHERE source = :source AND type = :type ORDER BY aggregateid"
 OF_SUBJECT = f"""SELECT {COLUMNS} FROM outbox WHERE source = :source AND type = :type AND aggregateid = :subject ORDER BY sequence"""
 
 
@@ -23,6 +25,19 @@ class Stated(NamedTuple):
 
     demand: Mapping[str, Any]
     operators: tuple[str, ...]
+
+
+class Consent(NamedTuple):
+    """Whether it stands, since when, and the contact data that was given with it, sealed (none: it was withdrawn)."""
+
+    stands: bool
+    since: datetime
+    contact: Facts
+
+    @property
+    def keys(self) -> frozenset[str]:
+        """The names of the keys that open it."""
+        return frozenset(sealed["key"] for sealed in self.contact.values())
 
 
 class Objection(NamedTuple):
@@ -38,8 +53,8 @@ class Said:
     """Everything a company has said of a subject."""
 
     stated: dict[tuple[str, int], Stated] = field(default_factory=dict[tuple[str, int], Stated])
-    consents: dict[str, tuple[bool, datetime]] = field(default_factory=dict[str, tuple[bool, datetime]])
-    """By operator: whether it stands, and since when."""
+    consents: dict[str, Consent] = field(default_factory=dict[str, Consent])
+    """By operator."""
     applications: dict[str, tuple[Event, bool]] = field(default_factory=dict[str, tuple[Event, bool]])
     """By number: what was applied for, and whether it stands."""
     begun: date | None = None
@@ -51,7 +66,7 @@ class Said:
 
     @property
     def consented(self) -> list[str]:
-        return sorted(operator for operator, (stands, _) in self.consents.items() if stands)
+        return sorted(operator for operator, consent in self.consents.items() if consent.stands)
 
 
 def said(tx: Transaction, contract: Contract, source: str, subject: str) -> Said:
@@ -60,6 +75,11 @@ def said(tx: Transaction, contract: Contract, source: str, subject: str) -> Said
     for event in own(tx, contract, source, DEMAND, subject):
         _add(whole, event)
     return whole
+
+
+def speakers(tx: Transaction, source: str) -> list[str]:
+    """Every subject of which its company has said something."""
+    return [subject for (subject,) in tx.execute(SUBJECTS, {"source": source, "type": DEMAND}).all()]
 
 
 def own(tx: Transaction, contract: Contract, source: str, type: str, subject: str) -> list[Event]:
@@ -74,8 +94,10 @@ def _add(whole: Said, event: Event) -> None:
         case "CONFIRMED" | "CORRECTED":
             _state(whole, data, tuple(data["operators_chosen"]))
         case "CONSENTED" | "CONSENT_WITHDRAWN":
+            stands = data["action"] == "CONSENTED"
+            contact = known({name: data[name] for name in CONTACT}) if stands else {}
             for operator in data["operators_chosen"]:
-                whole.consents[operator] = (data["action"] == "CONSENTED", event.time)
+                whole.consents[operator] = Consent(stands, event.time, contact)
         case "APPLIED":
             whole.applications[data["application"]] = (event, True)
             if known(data["demand"]):

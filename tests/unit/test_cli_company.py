@@ -62,7 +62,7 @@ def test_the_form_tells_what_is_known_from_whom_and_what_is_asked(shell: Shell) 
     asked = rows["demand.power_kva_permanent"]
     assert (asked["known"], asked["range"]) == (
         False,
-        "must be a number from 0 to 9,999,999,999.99 with at most 2 decimals",
+        "must be a number from 0 to 9,999,999,999.99 with at most 2 decimals, written as 1250.5 or 1,250.5",
     )
     assert "demand.telecom_cores" in shell("form", CODE)[1]
 

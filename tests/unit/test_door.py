@@ -87,7 +87,7 @@ class Counter(Office):
 
     def progress(self, subject: str = CODE) -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
-            return progress(tx, Known(tx, subject, self.service.zone), CONTRACT, SOURCE)
+            return progress(tx, Known(tx, subject, self.service.zone), said(tx, CONTRACT, SOURCE, subject), CONTRACT, SOURCE)
 
 
 @pytest.fixture
