@@ -200,6 +200,13 @@ def test_a_day_on_which_nothing_could_arrive_any_more_makes_nothing_provisional(
     assert city.add(at("2027-01-01", "17:00"), 0).provisional
 
 
+def test_an_unpublished_weekend_on_the_way_makes_a_deadline_provisional() -> None:
+    """It may become a make-up day (调休), as 2018-12-29 did; the days round it are said by the city."""
+    friday, weekend, monday = date(2026, 12, 25), [date(2026, 12, 26), date(2026, 12, 27)], date(2026, 12, 28)
+    assert Workdays(work_days=[friday, monday]).add(at("2026-12-25"), 1) == (at("2026-12-28", "17:30"), True)
+    assert not Workdays(work_days=[friday, monday], days_off=weekend).add(at("2026-12-25"), 1).provisional
+
+
 def test_a_provisional_deadline_is_counted_again_when_the_year_is_published(monkeypatch: pytest.MonkeyPatch) -> None:
     """The State Council publishes a year in the autumn before; a new calendar comes with a new start of a program."""
     assert Workdays().add(at("2026-12-30"), 2) == (at("2027-01-01", "17:30"), True)
