@@ -20,13 +20,18 @@ from rich.table import Table
 
 import connectors.utility.__main__ as utility
 import services.hookup.__main__ as hookup
+import services.transfer.__main__ as transfer
+from connectors.utility.accounts import AccountBook
+from connectors.utility.tables import utility as utility_tables
 from jietong import catalog, up
 from jietong import settings as settings_
 from jietong.adapters.sqlite import SqliteStore
 from jietong.around import logs
+from jietong.city import City
 from jietong.cli import importing
 from jietong.contract import Contract
 from jietong.delivery.outbox import COLUMNS, envelope_of
+from jietong.engine import Engine
 from jietong.errors import UsageError
 from jietong.feed.source import NAMELESS, Reject
 from simulation import rest
@@ -40,6 +45,8 @@ TOLD = {
     "utility.connection.progressed.v1": "progress of requests",
 }
 """What a feed tells, by type, and what the table calls it."""
+TRANSFERS = "SELECT asked, coalesce(answer, 'not answered'), count(*) FROM transfer GROUP BY 1, 2"
+"""What was asked of an account (each round's step and choice), and the operator's word that holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,11 +151,24 @@ def _run(folder: Path, place: str) -> None:
     settings = settings_.load(data=folder, city=place, port=0)
     engine, pack = up.open_engine(settings)
     try:
-        city = up.start(settings, engine, pack, [hookup.build(engine, pack), *utility.programs(engine, pack)])
-        rest.until(lambda: rest.at_rest(city.running), city.running)
+        _, moving = transfer.build(engine, pack)
+        city = up.start(settings, engine, pack, [hookup.build(engine, pack), moving, *utility.programs(engine, pack)])
+        rest.until(lambda: rest.at_rest(city.running) and not _clerks(engine, pack), city.running)
         city.stop()
     finally:
         engine.close()
+
+
+def _clerks(engine: Engine, pack: City) -> int:
+    """Each operator's clerks look at what its book could not tell by itself, and say so; how many they saw to."""
+    count = 0
+    for operator in pack.operators:
+        book = AccountBook(engine.platform(operator, utility_tables))
+        waiting = [case for case in book.cases(waiting=True) if case.matched is None]
+        for case in waiting:
+            book.not_ours(case.transfer, now=engine.now())
+        count += len(waiting)
+    return count
 
 
 def _counted(folder: Path) -> dict[str, Any]:
@@ -170,7 +190,17 @@ def _counted(folder: Path) -> dict[str, Any]:
         with store.snapshot() as tx:
             leads[file.stem.removeprefix("platform-")] = tx.execute("SELECT count(*) FROM case_").all()[0][0]
         store.close()
-    return {**{what: dict(sorted(told[what].items())) for what in TOLD.values()}, "leads": leads}
+    checks: Counter[str] = Counter()
+    if (settings.data / "transfer.db").exists():
+        store = SqliteStore(settings.data / "transfer.db", read_only=True)
+        with store.snapshot() as tx:
+            checks.update({f"{row[0]} {row[1]}": row[2] for row in tx.execute(TRANSFERS).all()})
+        store.close()
+    return {
+        "transfers": dict(sorted(checks.items())),
+        **{what: dict(sorted(told[what].items())) for what in TOLD.values()},
+        "leads": leads,
+    }
 
 
 def _show(console: Console, results: list[dict[str, Any]]) -> None:
@@ -181,7 +211,7 @@ def _show(console: Console, results: list[dict[str, Any]]) -> None:
             f"{result['again'][name]['events']}"
             for name, drawn in result["feeds"].items()
         ]
-        counts = [f"{what}: {_list(result[what])}" for what in (*TOLD.values(), "leads") if result[what]]
+        counts = [f"{what}: {_list(result[what])}" for what in (*TOLD.values(), "transfers", "leads") if result[what]]
         verdict = "clean" if result["ok"] else f"NOT clean: {result['verdict']['broken'] or 'counts differ'}"
         table.add_row(result["place"], "\n".join((*feeds, *counts, f"verdict: {verdict}")))
     console.print(table)

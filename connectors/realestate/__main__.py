@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from connectors.realestate.platform import Platform
+from connectors.realestate.surveys import SURVEY, RegistrySink, Surveys
 from connectors.realestate.tables import realestate
 from connectors.realestate.window import TRANSFER_ANSWERED, TRANSFER_REQUESTED, ResultSink, Window
 from jietong.city import City
@@ -12,9 +13,8 @@ from jietong.engine import Engine, Program
 def build(engine: Engine) -> tuple[Platform, Program]:
     store = engine.store("realestate", realestate)
     outbox = engine.outbox(store)
-    back = engine.pour(
-        store.name, (TRANSFER_REQUESTED, TRANSFER_ANSWERED), lambda _: True, ResultSink(window(engine)), store, outbox
-    )
+    sink = RegistrySink(Surveys(store), ResultSink(window(engine)))
+    back = engine.pour(store.name, (SURVEY, TRANSFER_REQUESTED, TRANSFER_ANSWERED), lambda _: True, sink, store, outbox)
     return Platform(store, outbox), Program("connectors.realestate", [back, engine.relay(store, outbox)])
 
 

@@ -65,6 +65,18 @@ Table(
     Column("registration", Text, nullable=False),
 )  # fmt: skip
 
+# 多测合一: what was surveyed for all, so that nobody measures again for the register.
+Table(
+    "surveyed", realestate,
+    Column("source", Text, primary_key=True),
+    Column("survey", Text, primary_key=True),
+    Column("project", Text, nullable=False, index=True),
+    Column("stands", Integer, nullable=False),  # 0: withdrawn, or replaced
+    Column("units", Text, nullable=False),  # separated by spaces
+    Column("floor_area", Text),  # m²
+    Column("sequence", BigInteger, nullable=False),
+)  # fmt: skip
+
 # A unit that was divided or merged away.
 Table("ended", realestate, Column("unit", Text, primary_key=True), Column("registration", Text, nullable=False))
 

@@ -12,7 +12,9 @@ from simulation.year import Year
 
 
 @pytest.mark.parametrize(("city", "projects", "days"), [("jiangmen", 12, 75), ("dongguan", 8, 60)])
-def test_a_season_ends_with_the_checker_clean_and_everything_exercised(tmp_path: Path, city: str, projects: int, days: int) -> None:
+def test_a_season_ends_with_the_checker_clean_and_everything_exercised(
+    tmp_path: Path, city: str, projects: int, days: int
+) -> None:
     year = Year(tmp_path / "data", projects, 7, days, city)
     try:
         year.run()
