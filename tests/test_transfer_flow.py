@@ -17,6 +17,7 @@ from connectors.realestate.window import Choice, Party
 from connectors.utility.accounts import Account, AccountBook
 from connectors.utility.tables import utility as utility_tables
 from jietong import catalog, city
+from jietong.cli import app
 from jietong.engine import Engine, Running
 from jietong.identifiers import ProjectCode
 
@@ -147,7 +148,9 @@ def test_accounts_move_with_the_property_from_the_counter_to_the_register_and_ba
     assert hall.counter.wrong_answers() == 0
 
 
-def test_an_account_that_nobody_finds_is_matched_by_hand_and_goes_on(hall: Hall) -> None:
+def test_an_account_that_nobody_finds_is_matched_by_hand_and_goes_on(
+    hall: Hall, capsys: pytest.CaptureFixture[str]
+) -> None:
     project = ProjectCode.make(month=date(2026, 4, 1), region="440703", serial=2)
     [flat] = hall.registry.register_first(project, "440703", 1, [Unit(1, "住宅", Decimal("88.50"))], now=MORNING)
     hall.book("jm-water").open(Account(account="W7", utility="WATER", smart=True))
@@ -157,6 +160,13 @@ def test_an_account_that_nobody_finds_is_matched_by_hand_and_goes_on(hall: Hall)
     hall.window.register(number, now=MORNING)
     hall.until(lambda: [task.about for task in hall.counter.tasks("unmatched")] == [f"{number}/W1"])
     [water] = [checked for checked in hall.counter.checked(number) if checked.operator == "jm-water"]
-    hall.counter.match(water.transfer, "W7", by="counter-3", now=MORNING)
+    told = ["--data", str(hall.engine.folder)]
+    match = ["transfers", "match", water.transfer, "W7", "--by", "counter-3", *told]
+    assert app.run(["transfers", "show", number, *told]) == 0
+    assert "UNMATCHED" in capsys.readouterr().out
+    assert app.run([*match, "--dry-run"]) == 0
+    assert [task.about for task in hall.counter.tasks("unmatched")] == [f"{number}/W1"]
+    assert app.run([*match[:2], "no-such", *match[3:]]) == 2
+    assert app.run(match) == 0
     hall.until(lambda: ("DONE", "W7") in {(r.status, r.account) for r in hall.window.results(number)})
     hall.until(lambda: hall.counter.tasks() == [])

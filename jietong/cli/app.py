@@ -30,6 +30,7 @@ from jietong.cli import (
     schema,
     status,
     tail,
+    transfers,
     verify,
 )
 from jietong.cli.options import CityPack, Data
@@ -90,7 +91,7 @@ for name, command in {
     app.command(name)(command)
 for name, group in {
     "tasks": tasks_app, "leads": leads.leads_app, "answers": leads.answers_app, "mapping": importing.mapping_app,
-    "company": company.app, "city": city.app, "schema": schema.app,
+    "company": company.app, "city": city.app, "transfers": transfers.app, "schema": schema.app,
 }.items():  # fmt: skip
     app.add_typer(group, name=name)
 

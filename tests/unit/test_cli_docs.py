@@ -69,6 +69,7 @@ PRINTS_ITSELF = {"jietong", "jietong up", "jietong mapping init"}
 WRITES = {
     "redrive", "skip", "resolve", "resume", "confirm", "tasks done", "import", "leads export", "answers import", "backup",
     "restore", "schema register", "schema freeze",
+    *(f"transfers {verb}" for verb in ("match", "settled", "told", "assign")),
     *(f"company {verb}" for verb in ("confirm", "choose", "consent", "withdraw", "apply", "begun", "object")),
 }  # fmt: skip
 
