@@ -160,6 +160,10 @@ class ProjectFacts(TypedDict):
     content: Annotated[str, StringConstraints(max_length=4000, pattern=PLAIN)] | None
     contact_name: Sealed | None
     contact_phone: Sealed | None
+    red_line: str | None
+    red_line_crs: str | None
+    red_line_accuracy_m: Decimal | None
+    red_line_source: str | None
 
 
 class Demand(TypedDict):
