@@ -89,7 +89,11 @@ def show(subject: Subject, data: Data = None, pack: CityPack = None, as_json: As
     _table("违诺 breaches", [breach for case in cases for breach in case["breaches"]], ("kind", "detail", "since"))
     _table("授权 consent", consents, ("operator", "stands", "since"))
     _table("异议 objections", whole["objections"], ("at", "field", "text", "answered"))
-    _table("谁得到了什么 sent", whole["sent"], ("at", "operator", "business_kind", "status", "reason", "basis", "authorised", "withdrawn"))
+    _table(
+        "谁得到了什么 sent",
+        whole["sent"],
+        ("at", "operator", "business_kind", "status", "reason", "basis", "authorised", "withdrawn"),
+    )
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ A clock is only listed while what it waits for has not happened; whether it ran 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -49,6 +49,7 @@ class Clocks:
 
     def __init__(self, city: City, days: Workdays) -> None:
         self.city, self.days = city, days
+        self._warnings: dict[date, tuple[int, int, bool]] = {}
         self.published = max((year for year in range(2000, 2100) if days.published(date(year, 1, 1))), default=0)
 
     def of(
@@ -135,13 +136,18 @@ class Clocks:
 
     def _warned(self, kind: str, about: str, since: int, day: date) -> Clock:
         """Due at the end of a day, noticed some working days before: while something can be done."""
-        due = _millis(datetime.combine(day, time.max, ZoneInfo(self.city.working.zone)))
-        notice, provisional = due, not self.days.published(day)
-        for _ in range(30):
-            if self.days.between(_moment(notice), _moment(due)) >= self.city.clocks.warn_days:
-                break
-            notice -= 86_400_000
+        due, notice, provisional = self._before(day)
         return Clock(kind, about, OFFICE, since, due, provisional, max(notice, since))
+
+    def _before(self, day: date) -> tuple[int, int, bool]:
+        """(a day's end, the moment so many working days before it, whether that is provisional)."""
+        if day not in self._warnings:
+            end = datetime.combine(day, time.max, ZoneInfo(self.city.working.zone))
+            notice = end
+            while self.days.between(notice, end) < self.city.clocks.warn_days:
+                notice -= timedelta(days=1)
+            self._warnings[day] = _millis(end), _millis(notice), not self.days.published(day)
+        return self._warnings[day]
 
 
 def _segments(steps: Sequence[Step]) -> list[Segment]:

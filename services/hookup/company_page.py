@@ -284,9 +284,9 @@ class Shield:
 
         try:
             await self._app(scope, receive, shielded)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — whatever it is, it is answered and told here
             # not its message nor the address: they may hold what a person wrote, and the token
-            LOG.error("company page: answered 500: %s at %s", type(error).__name__, _place(error))  # noqa: TRY400 — nor its traceback
+            LOG.error("company page: answered 500: %s at %s", type(error).__name__, _place(error))
             if not begun:
                 await self._broken()(scope, receive, shielded)
 

@@ -15,7 +15,7 @@ from services.hookup.door import APPLICABLE, ROLES
 from services.hookup.form import AMOUNT, COUNT, DAY, SEALED, YES_NO, Entry, Field, Form
 from services.hookup.machine import MOVES, over
 from services.hookup.names import Names
-from services.hookup.progress import CONSENT
+from services.hookup.progress import CONSENT, STATUTE
 from services.hookup.word import Said
 
 SIGNS = {"WATER": "水", "DRAINAGE": "排", "POWER": "电", "GAS": "气", "TELECOM": "信", "CABLE_TV": "视", "HEAT": "热"}
@@ -43,6 +43,10 @@ STATES = {
     "LEAD": Name("待联系", "To be contacted"), "REQUESTED": Name("已提出需求", "Requested"), "SUSPENDED": Name("已暂停", "Suspended"),
     "CANCELLED": Name("已取消", "Cancelled"), "NONE": Name("未提出", "Not asked"),
 }  # fmt: skip
+BASES = {
+    CONSENT: Name("联系方式依您的授权，其余依法", "contact data by your consent, the rest by statute"),
+    STATUTE: Name("依法", "by statute"),
+}
 STOPPED = frozenset({"SUSPENDED", "CANCELLED", "REFUSED", "DECLINED", "LAPSED"})
 OWNERS = {
     "UTILITY": Name("下一步：公用企业", "Next: the utility"),
@@ -244,7 +248,9 @@ class View:
         )
         count = Name(f"已知 {len(known)} 项，无需再填", f"{len(known)} fields are known and not asked again")
         table = tag("table", tag("thead", head), tag("tbody", *rows), class_="known")
-        return tag("details", tag("summary", _both(count)), table, self._corrections(typed, known), open=_touched(typed, known))
+        return tag(
+            "details", tag("summary", _both(count)), table, self._corrections(typed, known), open=_touched(typed, known)
+        )
 
     def _corrections(self, typed: Typed, known: Sequence[Entry]) -> Html:
         hint = Name(
@@ -253,8 +259,15 @@ class View:
             "until it is answered, the old one holds.",
         )  # fmt: skip
         boxes = self._inputs(typed, (replace(entry, value=None) for entry in known))
-        group = _group(Name("有误？在此更正", "Wrong? Correct it here"), tag("p", _both(hint), class_="hint wide"), *boxes)
-        return tag("details", tag("summary", _both(Name("更正已知内容", "Correct what is known"))), group, open=_touched(typed, known))
+        group = _group(
+            Name("有误？在此更正", "Wrong? Correct it here"), tag("p", _both(hint), class_="hint wide"), *boxes
+        )
+        return tag(
+            "details",
+            tag("summary", _both(Name("更正已知内容", "Correct what is known"))),
+            group,
+            open=_touched(typed, known),
+        )
 
     def _offer(self, typed: Typed, word: Said, utility: str, operators: Sequence[str]) -> Html | None:
         name, chosen = self.names.of("Utility", utility), word.chosen if typed.operators is None else typed.operators
@@ -397,7 +410,7 @@ class View:
 
     # -- who got what --------------------------------------------------------------------------------------------------
     def _sent(self, seen: Seen) -> Html | None:
-        rows = [self._told(seen, sent) for sent in reversed(seen.progress["sent"])]
+        rows = [self._told(sent) for sent in reversed(seen.progress["sent"])]
         if not rows:
             return None
         columns = (
@@ -417,8 +430,8 @@ class View:
             tag("details", tag("summary", _both(count)), table, open=len(rows) <= 12),
         )
 
-    def _told(self, seen: Seen, sent: Mapping[str, Any]) -> Html:
-        basis = Name("依授权", "by consent") if sent["basis"] == CONSENT else Name("依法", "by statute")
+    def _told(self, sent: Mapping[str, Any]) -> Html:
+        basis = BASES[sent["basis"]]
         contact = (
             Name("无联系方式", "no contact data")
             if not sent["contact"]

@@ -238,9 +238,7 @@ class Door:
             told = self._told(tx, subject)
             regions = named or list(told.where.site_regions)
             authority = (
-                authority_region
-                or (told.where.authority_region if not named else "")
-                or "".join(regions[:1])[:6]
+                authority_region or (told.where.authority_region if not named else "") or "".join(regions[:1])[:6]
             )
             self._refuse({
                 **({} if utility in self._utilities() else {"utility": BAD_UTILITY}),

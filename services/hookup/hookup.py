@@ -17,7 +17,7 @@ from jietong.city import City
 from jietong.event import Draft, Event
 from jietong.service import Learned
 from jietong.store import Transaction
-from jietong.workdays import Workdays
+from jietong.workdays import Deadline, Workdays
 from services.hookup import permits as parallel
 from services.hookup import promises, trench
 from services.hookup.cases import (
@@ -105,6 +105,7 @@ class Hookup:
         self._learning = Learning(city)
         self._fields = cache(city.fields)
         self._serving = lru_cache(maxsize=10_000)(self._operators)
+        self._receipts = lru_cache(maxsize=1024)(self._written)
 
     def _operators(self, utility: str, regions: Sequence[str], on: date, red_line: str | None) -> list[str]:
         return [operator.id for operator in self.city.serving(utility, regions, on, red_line)]
@@ -180,8 +181,9 @@ class Hookup:
             today = self._today(told, identity, case.utility, demand)
             if opens:
                 case.opened = _millis(moment)
-                case.receipt = dumps(promises.receipt(self.city.promise(identity.operator), self._answer_by(identity, case.opened),
-                                                      len(today["fields_known"]), len(today["fields_to_ask"])))  # fmt: skip
+                case.receipt = self._receipt(
+                    identity, case.opened, len(today["fields_known"]), len(today["fields_to_ask"])
+                )
             said = self._said(told, identity, want, case) if want else loads(case.said)
             case.round, case.requested, case.said, case.asked = (
                 case.round + 1,
@@ -221,7 +223,7 @@ class Hookup:
     def _said(self, told: Known, identity: Identity, want: Want, case: Case) -> dict[str, Any]:
         """What a request says of a case itself: kept beside it, so that its cancellation can say it again."""
         support, promise = want.support, self.city.promise(identity.operator)
-        receipt, origin = loads(case.receipt or "{}"), told.works.origin(identity.work)
+        receipt, origin = _receipt(case.receipt or "{}"), told.works.origin(identity.work)
         return {
             "case": case.id, "operator": identity.operator, "utility": want.utility, "business_kind": identity.business_kind,
             "phase": identity.phase, "work": want.work, "trigger_type": support.type, "trigger_document": support.document,
@@ -242,6 +244,12 @@ class Hookup:
         have, ask = sort_fields(self._fields(utility, identity.business_kind), told.facts, values or {})
         return {"project": told.facts, "demand": values, "demand_basis": demand.basis if demand else "UNKNOWN",
                 "fields_known": have, "fields_to_ask": ask}  # fmt: skip
+
+    def _receipt(self, identity: Identity, opened: int, known: int, to_ask: int) -> str:
+        return self._receipts(identity.operator, self._answer_by(identity, opened), known, to_ask)
+
+    def _written(self, operator: str, by: Deadline, known: int, to_ask: int) -> str:
+        return dumps(promises.receipt(self.city.promise(operator), by, known, to_ask))
 
     def _answer_by(self, identity: Identity, opened: int) -> Any:
         if identity.business_kind == "PROTECT":
@@ -595,8 +603,7 @@ class Hookup:
             if data["status"] in ("LEAD", "REQUESTED") and before.requested != OPEN
             else before.opened
         )
-        by, counts = self._answer_by(identity, opened), (len(data["fields_known"]), len(data["fields_to_ask"]))
-        made = dumps(promises.receipt(self.city.promise(identity.operator), by, *counts))
+        made = self._receipt(identity, opened, len(data["fields_known"]), len(data["fields_to_ask"]))
         receipt = before.receipt if opened == before.opened else made
         case = Case(data["case"], data["utility"], AFTER[data["status"]], confirmed, data["round"], str(content), dumps(said),
                     opened=opened or _millis(event.time), asked=_millis(event.time), receipt=receipt)  # fmt: skip
@@ -651,7 +658,7 @@ class _Turn:
         return _moment(want.support.decided if want else self.now)
 
 
-@lru_cache(maxsize=8192)
+@lru_cache(maxsize=1024)
 def _receipt(text: str) -> Mapping[str, Any]:
     return loads(text)
 

@@ -101,7 +101,7 @@ class Known:
             *([project[1]] if project else []),
             *(row[13] for row in supports),
         ]
-        self.facts = merged(loads(text) for text in told if text)
+        self.facts, self.mark = _pictured(tuple(text for text in told if text))
         works = [row[0] for row in rows("SELECT work FROM work WHERE subject = :subject ORDER BY ordinal")]
         self.works = Works(works, [(work, previous) for work, previous in rows(LINEAGE, "lineage")])
         self.cases = {Identity(*row[:4]): _case_of(row) for row in rows(CASES)}
@@ -113,7 +113,6 @@ class Known:
         }
         self.begun = self.has["begun"]
         self.permits = [Permit(*row) for row in rows(PERMITS, "permit")]
-        self.mark = mark(self.facts)
         self._rows = rows
 
     @property
@@ -140,6 +139,13 @@ class Known:
 
     def absences(self) -> dict[str, Absence]:
         return {name: Absence(*said) for name, *said in self._rows(ABSENCES, "absence")}
+
+
+@lru_cache(maxsize=512)
+def _pictured(told: tuple[str, ...]) -> tuple[Facts, str]:
+    """One picture of what several said, and its mark. Shared: nobody changes it."""
+    facts = merged(map(loads, told))
+    return facts, mark(facts)
 
 
 def mark(facts: Facts) -> str:

@@ -11,7 +11,7 @@ from jietong.contract import Contract
 from jietong.event import Event
 from jietong.store import Transaction
 from services.hookup.cases import OPEN, Case, Identity
-from services.hookup.facts import known, loads
+from services.hookup.facts import Facts, known, loads
 from services.hookup.knowing import Known
 from services.hookup.learning import REQUESTED
 from services.hookup.word import CONTACT, Said, own
@@ -98,9 +98,11 @@ def _sent(event: Event, word: Said) -> dict[str, Any]:
     data. `withdrawn`: the consent it rested on was taken back since; one given anew has another key, and opens nothing of it."""
     data = event.data
     held = [f"{room}.{name}" for room in ("project", "demand") for name in sorted(known(data[room] or {}))]
-    given, standing = list(data["authorised"] or ()), word.consents.get(data["operator"])
-    opened_by = {data["project"][name]["key"] for name in given}
-    contact = {f"project.{name}" for name in CONTACT} & {*held}
+    given: list[str] = list(data["authorised"] or ())
+    project: Facts = data["project"] or {}
+    standing = word.consents.get(data["operator"])
+    contact = {name: project[name] for name in CONTACT if project.get(name)}
+    opened_by = {sealed["key"] for name, sealed in contact.items() if name in given}
     return {"operator": data["operator"], "case": data["case"], "business_kind": data["business_kind"], "status": data["status"],
             "reason": data["reason"], "at": event.recorded, "fields": held, "authorised": given,
             "basis": CONSENT if given else STATUTE, "contact": bool(contact),

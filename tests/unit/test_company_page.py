@@ -134,7 +134,8 @@ def test_a_link_signed_with_another_secret_or_for_nothing_is_refused(desk: Desk)
 
 
 # -- what may be sent ------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}, {"sec-fetch-site": "cross-site", **SAME},
+@pytest.mark.parametrize("headers", [{}, {"origin": "https://evil.example"}, {"origin": "null"}, {"origin": "http://[x"}, {"host": ""},
+                                     {"sec-fetch-site": "cross-site", **SAME},
                                      {"sec-fetch-site": "same-site", **SAME}])  # fmt: skip
 def test_a_form_that_does_not_come_from_this_page_is_refused(desk: Desk, headers: dict[str, str]) -> None:
     assert desk.send("object", headers=headers, text="不对").status_code == 403
@@ -203,10 +204,43 @@ def test_a_field_outside_its_range_is_marked_with_its_range_and_nothing_is_half_
     assert "1,000,000" in page.text
 
 
-def test_nothing_that_is_known_is_asked_again(desk: Desk) -> None:
-    names = {i.get("name") for i in desk.page().inputs}
-    assert not names & {"project.name", "project.address", "project.floor_area", "project.contact_phone"}
-    assert {"demand.power_kva_permanent", "project.buildings"} <= names
+def test_nothing_that_is_known_is_asked_again_and_what_is_wrong_of_it_can_be_corrected_there(desk: Desk) -> None:
+    page = desk.page()
+    known, asked = re.split("更正已知内容", page.text)[1].split("待您填写", 1)
+    for name in ("project.name", "project.address", "project.floor_area"):
+        assert f'name="{name}"' in known
+        assert f'name="{name}"' not in asked
+        assert page.value(name) == "", "what is known is not sent back unless it is written anew"
+    assert "作为异议交接入办公室" in known
+    assert {"demand.power_kva_permanent", "project.buildings"} <= {i.get("name") for i in Page(asked).inputs}
+    assert "project.contact_phone" not in page.text, "contact data is given by consent only"
+
+
+def test_a_correction_of_what_is_known_goes_to_the_office_as_an_objection_with_the_new_value(desk: Desk) -> None:
+    assert desk.send("confirm", {"project.floor_area": "-3", "project.name": ""}, phase="1").status_code == 422
+    refused = Page(desk.send("confirm", {"project.floor_area": "1,3", "project.name": "乙厂"}, phase="1").text)
+    assert (refused.value("project.floor_area"), refused.value("project.name")) == ("1,3", "乙厂")
+    assert 'href="#confirm0-project.floor_area"' in refused.text
+    assert refused.text.count("<details open") >= 2, "what was refused is not folded away"
+    assert desk.send("confirm", {"project.floor_area": "1,300.50", "project.name": ""}, phase="1").status_code == 303
+    assert desk.counter.actions() == ["CONFIRMED", "OBJECTED"]
+    objected = desk.counter.events()[1].data
+    assert (objected["objects_to"], objected["objection"]) == ("project.floor_area", "1,300.50")
+
+
+def test_contact_data_cannot_be_told_as_a_fact_or_an_objection(desk: Desk) -> None:
+    assert desk.send("confirm", {"project.contact_name": NAME}, phase="1").status_code == 422
+    assert desk.send("object", field="project.contact_name", text=NAME).status_code == 422
+    assert desk.counter.events() == []
+
+
+def test_what_may_be_personal_is_not_shown_again_whatever_else_was_refused(desk: Desk) -> None:
+    answer = desk.send(
+        "confirm", {"project.address": f"打 {PHONE}", "demand.telecom_cores": "many", "project.name": "乙厂"}, phase="1"
+    )
+    assert answer.status_code == 422
+    assert PHONE not in answer.text
+    assert "乙厂" in answer.text
 
 
 # -- contact data ----------------------------------------------------------------------------------------------------------
@@ -225,9 +259,34 @@ def test_contact_data_is_opened_withdrawn_and_never_shown_logged_or_put_into_an_
     assert "含联系方式" in shown
     assert desk.send("withdraw", operators=["jm-power"]).status_code == 303
     assert desk.counter.actions() == ["CONSENTED", "CONSENTED", "CONSENT_WITHDRAWN"]
-    assert "曾含联系方式，已无法读取" in desk.page().text
+    assert "consent withdrawn since" in desk.page().text
     said = [caplog.text, shown, desk.page().text, *(a.text + str(a.headers) + str(a.url) for a in answers)]
     assert not any(word in text for word in (NAME, PHONE, "不给") for text in said)
+
+
+def test_every_message_tells_its_basis_and_what_was_withdrawn_since_even_when_consent_was_given_anew(
+    desk: Desk,
+) -> None:
+    for n, action in enumerate(("consent", "withdraw", "consent")):
+        desk.counter.now += timedelta(minutes=n)
+        contact = {"contact_name": NAME, "contact_phone": PHONE} if action == "consent" else {}
+        assert desk.send(action, contact, operators=["jm-power"]).status_code == 303
+        desk.counter.learn()
+    sent = [
+        (one["basis"], one["contact"], one["withdrawn"])
+        for one in desk.counter.progress()["sent"]
+        if one["operator"] == "jm-power"
+    ]
+    assert sent[-3:] == [("CONSENT", True, True), ("STATUTE", False, False), ("CONSENT", True, False)]
+    text = desk.page().text
+    for words in (
+        "contact data by your consent",
+        "by statute",
+        "consent withdrawn since",
+        "no contact data",
+        "with contact data",
+    ):
+        assert words in text
 
 
 def test_consent_for_nobody_is_refused(desk: Desk) -> None:
@@ -310,6 +369,27 @@ def test_two_works_have_a_form_each_and_what_was_refused_stands_in_its_own(desk:
     assert 'href="#confirm1-demand.telecom_cores"' in page.text
     desk.send("confirm", {"demand.telecom_cores": "8"}, work="W2", phase="1")
     assert desk.counter.events()[0].data["work"] == "W2"
+
+
+def test_an_error_of_ours_is_shielded_too_and_one_line_of_the_log_tells_where_but_not_of_whom(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: Any, **__: Any) -> Any:
+        raise ValueError(f"{NAME} {PHONE}")
+
+    key = desk.page().key
+    monkeypatch.setattr(desk.counter.door, "object", broken)
+    answer = desk.send("object", key=key, text=NAME)
+    assert answer.status_code == 500
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["cache-control"] == "no-store"
+    [line] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    told = line.getMessage()
+    assert "ValueError" in told
+    assert "tests.unit.test_company_page" in told
+    assert line.exc_info is None
+    token = desk.url.rpartition("/")[2]
+    assert not any(word in told + answer.text for word in (NAME, PHONE, token, "\n\n"))
 
 
 def test_a_database_that_is_away_is_said_so(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

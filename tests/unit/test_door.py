@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -22,7 +25,7 @@ from jietong.identifiers import ProjectCode
 from jietong.keys import MemoryKeys
 from jietong.store import Transaction
 from jietong.testing import MemoryStore
-from services.hookup.door import FIELDS, Door, purpose
+from services.hookup.door import FIELDS, Door, is_personal, purpose
 from services.hookup.form import FormError, fields_of, forms, parsed, read, wrong
 from services.hookup.knowing import Known
 from services.hookup.learning import DEMAND
@@ -87,7 +90,9 @@ class Counter(Office):
 
     def progress(self, subject: str = CODE) -> Mapping[str, Any]:
         with self.store.snapshot() as tx:
-            return progress(tx, Known(tx, subject, self.service.zone), said(tx, CONTRACT, SOURCE, subject), CONTRACT, SOURCE)
+            return progress(
+                tx, Known(tx, subject, self.service.zone), said(tx, CONTRACT, SOURCE, subject), CONTRACT, SOURCE
+            )
 
 
 @pytest.fixture
@@ -195,6 +200,24 @@ def test_whatever_a_person_writes_is_read_or_refused_as_that_field(name: str, te
         assert refused(lambda: read(field, text)).keys() == {name}
     else:
         assert read(field, text) == parsed(field, text)
+
+
+@pytest.mark.parametrize(("text", "value"), [
+    ("1,250.5", Decimal("1250.5")), ("1,000,000", Decimal(1_000_000)), ("800", Decimal(800)), ("８００", Decimal(800)), ("3,5", None),
+    ("1_000", None), ("10,00", None), ("1,0000", None), (",5", None), ("1,000,", None), ("1e3", None), ("NaN", None), ("٣", None), ("1 000", None),
+])  # fmt: skip
+def test_a_comma_parts_thousands_and_is_never_taken_for_a_decimal_point(text: str, value: Decimal | None) -> None:
+    field = ALL_FIELDS["demand.power_kva_permanent"]
+    if value is None:
+        assert "1,250.5" in refused(lambda: read(field, text))[field.name], "it says how to write it"
+    else:
+        assert read(field, text) == value
+
+
+def test_a_count_is_read_with_its_commas() -> None:
+    field = ALL_FIELDS["demand.telecom_cores"]
+    assert read(field, "1,024") == 1024
+    assert refused(lambda: read(field, "1,5")).keys() == refused(lambda: read(field, "1.0")).keys() == {field.name}
 
 
 # -- operators -------------------------------------------------------------------------------------------------------------
@@ -336,6 +359,64 @@ def test_after_a_withdrawal_consent_may_be_given_again_and_only_the_new_contact_
     assert counter.door.settle(counter.now) == 0
 
 
+def test_a_restart_judges_by_what_was_said_last_though_nothing_of_it_was_learned(counter: Counter) -> None:
+    counter.door.consent(CODE, ["jm-power"], "张三", "13800138000", key="c1", now=counter.now)
+    counter.learn()
+    counter.door.withdraw(CODE, ["jm-power"], key="w1", now=counter.now)
+    counter.door.consent(CODE, ["jm-power"], "张三", "13900139000", key="c2", now=counter.now)
+    assert counter.door.settle(counter.now) == 0, "the newest consent stands, whatever hookup has learned of it"
+    assert counter.actions() == ["CONSENTED", "CONSENT_WITHDRAWN", "CONSENTED"]
+    assert counter.keys.open(counter.events()[-1].data["contact_phone"]) == "13900139000"
+
+
+def test_a_withdrawal_that_was_cut_short_is_said_though_the_consent_was_never_learned(counter: Counter) -> None:
+    counter.door.consent(CODE, ["jm-power", "jm-water"], "张三", "13800138000", key="c", now=counter.now)
+    dying = Dying(SOURCE, CONTRACT, lambda: 0, counter.store.bell)
+    with pytest.raises(OSError, match="ended here"):
+        Door(counter.store, dying, CITY, counter.keys).withdraw(CODE, ["jm-water"], key="w", now=counter.now)
+    assert counter.door.settle(counter.now) == 1
+    assert (counter.actions()[-1], counter.events()[-1].data["operators_chosen"]) == ("CONSENT_WITHDRAWN", ["jm-water"])
+    assert counter.door.settle(counter.now) == 0
+
+
+class Watched(MemoryKeys):
+    """Keys that tell whether another could write to a database just as one of them was destroyed."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.alone: list[bool] = []
+
+    def erase(self, person: str, purpose: str) -> None:
+        with closing(sqlite3.connect(self.path, timeout=0, isolation_level=None)) as other:
+            try:
+                other.execute("BEGIN IMMEDIATE")
+                self.alone.append(False)
+            except sqlite3.OperationalError:
+                self.alone.append(True)
+        super().erase(person, purpose)
+
+
+def test_no_consent_is_given_between_the_end_of_a_key_and_its_withdrawal(tmp_path: Path) -> None:
+    counter = Counter(SqliteStore(tmp_path / "hookup.db", delivery, hookup))
+    counter.tell(*project("DECIDED"))
+    keys = Watched(tmp_path / "hookup.db")
+    door = Door(counter.store, counter.outbox, CITY, keys)
+    door.consent(CODE, ["jm-power"], "张三", "13800138000", key="c", now=counter.now)
+    door.withdraw(CODE, ["jm-power"], key="w", now=counter.now)
+    assert keys.alone == [True], "whoever would give consent now waits until the withdrawal is kept"
+    counter.store.close()
+
+
+def test_a_withdrawal_that_is_sent_again_destroys_no_consent_that_followed_it(counter: Counter) -> None:
+    counter.door.consent(CODE, ["jm-power"], "张三", "13800138000", key="c1", now=counter.now)
+    first = counter.door.withdraw(CODE, ["jm-power"], key="w", now=counter.now)
+    counter.door.consent(CODE, ["jm-power"], "张三", "13900139000", key="c2", now=counter.now)
+    assert counter.door.withdraw(CODE, ["jm-power"], key="w", now=counter.now) == first
+    assert counter.keys.open(counter.events()[-1].data["contact_phone"]) == "13900139000"
+    assert counter.actions() == ["CONSENTED", "CONSENT_WITHDRAWN", "CONSENTED"]
+
+
 def test_a_door_without_keys_takes_no_contact_data(counter: Counter) -> None:
     with pytest.raises(UsageError, match="keys"):
         Door(counter.store, counter.outbox, CITY).consent(
@@ -394,7 +475,52 @@ def test_an_application_that_cannot_be_understood_names_each_field(counter: Coun
 
 
 def test_a_subject_of_no_known_kind_is_refused(counter: Counter) -> None:
-    assert refused(lambda: counter.door.confirm("who", {}, key="k", now=counter.now)).keys() == {"subject"}
+    calls: list[Callable[[], object]] = [
+        lambda: counter.door.confirm("who", {}, key="k", now=counter.now),
+        lambda: counter.door.object("who", "不对", key="k", now=counter.now),
+        lambda: counter.door.withdraw("who", ["jm-power"], key="k", now=counter.now),
+        lambda: counter.door.begun("who", date(2026, 3, 2), key="k", now=counter.now),
+    ]
+    assert [refused(call).keys() for call in calls] == [{"subject"}] * 4
+
+
+def test_an_application_names_divisions_where_its_utility_is_supplied_each_once_and_not_many(counter: Counter) -> None:
+    def apply(*regions: str) -> object:
+        return counter.door.apply(
+            FIRM, "POWER", "PERMANENT", key="k", now=counter.now, site_regions=regions, address="建设路 1 号"
+        )
+
+    assert "where an operator" in refused(lambda: apply("440703", "441900"))["site_regions"]
+    many = [f"440703{street:03}{village:03}" for street in (1, 2, 3) for village in range(200, 207)]
+    assert "at most 20" in refused(lambda: apply(*many))["site_regions"]
+    apply(*["440703"] * 5000, *many[:19])
+    assert counter.events(FIRM)[0].data["site_regions"] == ["440703", *many[:19]]
+
+
+def test_white_space_of_every_kind_is_one_space_and_no_reason_to_refuse(counter: Counter) -> None:
+    counter.door.apply(
+        FIRM,
+        "POWER",
+        "PERMANENT",
+        key="a",
+        now=counter.now,
+        site_regions=["440703"],
+        address="建设路\u30001\u00a0号\r\n二楼 ",
+    )
+    assert counter.events(FIRM)[0].data["address"] == "建设路 1 号 二楼"
+    counter.door.object(CODE, "面积不对\r\n\u3000应为\u00a01300", key="o", now=counter.now)
+    counter.door.confirm(CODE, {}, key="f", now=counter.now, facts={"project.content": "两栋\u3000厂房"})
+    counter.door.consent(CODE, ["jm-power"], "张\u3000三", "138\u00a00013 8000", key="c", now=counter.now)
+    said_ = {event.data["objection"] for event in counter.events()}
+    assert {"面积不对 应为 1300", "两栋 厂房"} <= said_
+    assert counter.keys.open(counter.events()[-1].data["contact_name"]) == "张 三"
+
+
+def test_an_address_holds_nothing_personal(counter: Counter) -> None:
+    errors = refused(lambda: counter.door.apply(
+        FIRM, "POWER", "PERMANENT", key="a", now=counter.now, site_regions=["440703"], address="建设路 1 号 13800138000"
+    ))  # fmt: skip
+    assert "personal" in errors["address"]
 
 
 # -- the rest of its word --------------------------------------------------------------------------------------------------
@@ -414,11 +540,28 @@ def test_an_objection_waits_for_a_person_and_holds_nothing_personal(counter: Cou
     assert {kind for kind, _ in counter.tasks()} == {"objection"}
     [shown] = counter.progress()["objections"]
     assert (shown["field"], shown["answered"]) == ("project.floor_area", None)
-    for text in ("请打 13800138000", "身份证 440703198801011234", "", "甲" * 1001, "a\x00b"):
+    for text in ("请打 13800138000", "身份证 440703198801011234", "", "甲" * 1001, "a\x00b", "a\u200bb"):
         assert refused(lambda text=text: counter.door.object(CODE, text, key="x", now=counter.now)).keys() == {"text"}
     assert refused(lambda: counter.door.object(CODE, "x", key="x", now=counter.now, field="project.colour")).keys() == {
         "field"
     }
+
+
+@pytest.mark.parametrize("text", [
+    "+8613800138000", "电话008613800138000。", "86-138-0013-8000", "+86 138 0013 8000", "(+86)13800138000", "013800138000",
+    "138-0013-8000", "138 0013 8000", "１３８００１３８０００", "１３８－００１３－８０００", "138.0013.8000", "1380 013 8000",
+    "440703 19880101 1234", "４４０７０３１９８８０１０１１２３４", "44070319880101123x",
+])  # fmt: skip
+def test_a_phone_or_identity_number_is_found_however_it_is_written(counter: Counter, text: str) -> None:
+    assert "personal" in refused(lambda: counter.door.object(CODE, f"请打{text}谢谢", key="x", now=counter.now))["text"]
+
+
+@pytest.mark.parametrize("text", [
+    CODE, "2106-441900-04-01-190112", FIRM, "建字第440703202600123号", "0750-3333333", "由 1300 千伏安改为 1500 千伏安", "12345678901",
+    "2026-03-01 至 2026-12-31", "管径 DN150，长 1200.50 米",
+])  # fmt: skip
+def test_a_code_a_day_or_an_amount_is_no_personal_data(text: str) -> None:
+    assert not is_personal(text)
 
 
 # -- what is seen ----------------------------------------------------------------------------------------------------------
@@ -449,8 +592,11 @@ def test_what_the_form_shows_as_known_is_what_the_request_says_is_known(counter:
 
 
 def test_contact_data_cannot_slip_in_as_a_fact_of_the_project(counter: Counter) -> None:
-    facts = {"project.contact_phone": "0750-3333333", "project.buildings": "three"}
+    facts = {"project.contact_phone": "0750-3333333", "project.contact_name": "张三", "project.buildings": "three"}
     assert refused(lambda: counter.door.confirm(CODE, {}, key="k", now=counter.now, facts=facts)).keys() == facts.keys()
+    for field in ("project.contact_name", "project.contact_phone"):
+        errors = refused(lambda field=field: counter.door.object(CODE, "张三", key="k", now=counter.now, field=field))
+        assert "consent only" in errors["field"]
     assert counter.events() == []
 
 
