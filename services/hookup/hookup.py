@@ -159,7 +159,7 @@ class Hookup:
             case = told.cases[identity] = Case(identity.case(told.subject), want.utility if want else "")
         if again(case, wants.applied.get(identity)):
             case.progress = case.progressed = None
-            case.confirmed = False
+            case.confirmed, case.opened = False, 0
             turn.tx.execute("UPDATE case_ SET progress = NULL, progressed = NULL, plan = NULL WHERE subject = :subject AND id = :case",
                             {"subject": told.subject, "case": case.id})  # fmt: skip
         aim = target(wants, identity, case.progress)
@@ -639,7 +639,11 @@ class _Turn:
 
     def __init__(self, tx: Transaction, told: Known, cause: Event | None, now: int) -> None:
         self.tx, self.told, self.cause, self.now = tx, told, cause, now
-        self.steps: Mapping[str, Sequence[Step]] = told.steps()
+        opened = {case.id: case.opened for case in told.cases.values()}
+        self.steps: Mapping[str, Sequence[Step]] = {
+            case: [step for step in steps if step.at >= opened.get(case, 0)] for case, steps in told.steps().items()
+        }
+        """Of the life of each case that goes on now: one that was cancelled and asked for again begins anew."""
         self.refusals: Sequence[Refusal] = told.refusals()
         self.nobody: list[tuple[str, str]] = []
         """(about, kind of works) that no department decides."""

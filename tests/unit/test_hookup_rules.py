@@ -500,6 +500,19 @@ def test_a_connection_later_than_promised_is_noticed_and_flagged(office: Office)
     assert "LATE_CONNECTION" in office.breaches()
 
 
+def test_a_case_that_is_asked_for_again_is_judged_by_its_new_life(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.days(10)
+    office.walk("jm-gas", "PERMANENT", "CONTACTED", "DECLINED")
+    assert "LATE_CONTACT" in office.breaches()
+    with office.store.transaction() as tx:
+        tx.execute("DELETE FROM breach")
+    office.days(1)
+    office.tell(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"))
+    office.walk("jm-gas", "PERMANENT", "CONTACTED")
+    assert office.breaches() == set()
+
+
 def test_the_promise_of_the_day_the_case_was_opened_stands(office: Office) -> None:
     office.tell(*project("DECIDED", name="甲"))
     was = CITY.promises["GAS"]
