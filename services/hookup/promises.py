@@ -8,9 +8,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from jietong.workdays import Deadline
-
 from jietong.city import Promise
+from jietong.workdays import Deadline
 from services.hookup.clocks import Clocks, Step
 from services.hookup.facts import Facts
 
