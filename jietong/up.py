@@ -40,6 +40,8 @@ PROGRAMS = (
     "services.transfer",
 )
 PAGE, COMPANY = "services.timeline", "services.hookup"
+TASKED = ("hookup", "transfer")
+"""Programs whose database has a table `task`."""
 LOOP_STUCK = 30.0
 """Seconds without a step after which a movement's loop counts as stuck."""
 
@@ -236,9 +238,21 @@ def observed(running: Running) -> Mapping[str, Iterable[metrics.Sample]]:
         found["jietong_inbox_held_events"] += [
             ([name, fate], tx_rows[fate]) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)
         ]
+        found["jietong_open_tasks"] += [([name, kind], count) for kind, count in _open_tasks(name, running)]
     standing = Counter((name, row[0]) for name, row in _alarms(running))
     found["jietong_alarms"] = [(labels, count) for labels, count in sorted(standing.items())]
     return found
+
+
+def _open_tasks(name: str, running: Running) -> Iterable[tuple[str, int]]:
+    """What waits for a person, by kind: refused steps of operators among them."""
+    if name not in TASKED:
+        return []
+    with running.engine.stores[name].snapshot() as tx:
+        return [
+            (row[0], row[1])
+            for row in tx.execute("SELECT kind, count(*) FROM task WHERE done IS NULL GROUP BY kind").all()
+        ]
 
 
 def _tables(running: Running) -> Iterable[tuple[str, dict[str, float]]]:

@@ -31,6 +31,12 @@ METRICS: tuple[Name, ...] = (
     Name("jietong_events_stray_total", "counter", ("service",), "records that say nothing about any stream"),
     Name("jietong_batches_total", "counter", ("service",), "polled batches, each one database transaction"),
     Name("jietong_inbox_held_events", "gauge", ("service", "fate"), "events that wait: waiting, parked, dead"),
+    Name(
+        "jietong_open_tasks",
+        "gauge",
+        ("service", "kind"),
+        "tasks that wait for a person, refused steps of operators among them",
+    ),
     Name("jietong_alarms", "gauge", ("service", "alarm"), "standing alarms"),
     Name("jietong_movement_waiting", "gauge", ("movement",), "1 while something it needs is away"),
     Name("jietong_movement_halted", "gauge", ("movement",), "1 while it stands still until a person's command"),
