@@ -147,6 +147,7 @@ def test_metrics_are_named_by_convention_and_tell_of_no_project_or_person() -> N
             "outcome",
             "fate",
             "alarm",
+            "kind",
             "movement",
             "consumergroup",
             "partition",
