@@ -78,6 +78,7 @@ class Year:
         self.window = realestate.window(self.engine)
         self.books = {name: AccountBook(self.engine.platform(name, tables)) for name in self.operators}
         self.dice = random.Random(f"{seed}/year")
+        self.slips = 0.002
         self.movements: Sequence[Movement] = [movement for program in programs for movement in program.movements]
         self._due: dict[tuple[str, str], datetime] = {}
         self._echoed: set[tuple[str, int]] = set()
@@ -149,7 +150,7 @@ class Year:
 
     def _slip(self, platform: Platform, case: Case, now: datetime) -> None:
         """A hand slips now and then: a step out of turn, or of a case that never was."""
-        if self.dice.random() < 0.002:
+        if self.dice.random() < self.slips:
             named = case.case_id if self.dice.random() < 0.7 else str(UUID(int=self.dice.getrandbits(128)))
             platform.say(named, "INSPECTED", now=now, subject=case.subject, business_kind=case.business_kind)
 
