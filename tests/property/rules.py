@@ -43,17 +43,20 @@ ANY_OPEN = (
     "WORKS_FINISHED",
     "INSPECTED",
 )
-_ENDED = {"DECLINED": ANY_OPEN, "REFUSED": ANY_OPEN, "LAPSED": ANY_OPEN}
-_BEGUN = {
+_ENDED: dict[str, tuple[str, ...]] = {"DECLINED": ANY_OPEN, "REFUSED": ANY_OPEN, "LAPSED": ANY_OPEN}
+_BEGUN: dict[str, tuple[str, ...]] = {
     "CONTACTED": ("LEAD", "CONTACTED"),
     "ACCEPTED": ("LEAD", "CONTACTED"),
     "CONTRACTED": ("PLAN_REPLIED",),
     **_ENDED,
 }
-_LINES = {**_BEGUN, "WORKS_STARTED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
+_LINES: dict[str, tuple[str, ...]] = {**_BEGUN, "WORKS_STARTED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
           "WORKS_FINISHED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED", "WORKS_STARTED")}  # fmt: skip
-_PLANNED = {"PLAN_REPLIED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"), "NOT_NEEDED": ANY_OPEN}
-_SUPPLIED = {
+_PLANNED: dict[str, tuple[str, ...]] = {
+    "PLAN_REPLIED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"),
+    "NOT_NEEDED": ANY_OPEN,
+}
+_SUPPLIED: dict[str, tuple[str, ...]] = {
     **_BEGUN, **_PLANNED, "WORKS_STARTED": ("ACCEPTED", "PLAN_REPLIED", "CONTRACTED"), "WORKS_FINISHED": ("WORKS_STARTED",),
     "INSPECTED": ("PLAN_REPLIED", "CONTRACTED", "WORKS_FINISHED"), "CONNECTED": ("ACCEPTED", "INSPECTED"),
 }  # fmt: skip
@@ -70,7 +73,8 @@ OWNER = {"CONTACTED": "CUSTOMER", "PLAN_REPLIED": "CUSTOMER"}
 AS_BUILT = {
     "choice-drops-owners", "suspended-leads-are-tasks", "one-permit-is-watched", "moves-spread", "suspended-leads-need-no-echo",
     "refusals-are-tasks-only-while-open", "finished-lines-must-echo", "a-rest-counts-as-a-fall",
-    "the-clock-waits-for-the-echo", "less-consent-is-not-told-once-over", "no-line-may-still-move",
+    "the-clock-waits-for-the-echo", "less-consent-is-not-told-once-over", "no-line-may-still-move", "warned-a-day-later",
+    "an-old-echo-answers", "an-old-permit-counts", "a-new-beginning-is-forgotten",
 }  # fmt: skip
 """Where the service does not follow the texts yet, and these rules go along with it so that the rest is compared."""
 
@@ -113,6 +117,8 @@ class Permit:
     content: Any
     open: bool = True
     decision: str | None = None
+    stale: bool = False
+    """Asked for anew, and decided before that."""
 
 
 @dataclass
@@ -129,7 +135,10 @@ class Case:
     protection: str | None = None
     plan: Mapping[str, Any] | None = None
     permits: dict[str, Permit] = field(default_factory=dict)
-    confirmed: bool = False
+    anew: bool = False
+    """It ended without a supply and was applied for once more."""
+    past: dict[tuple[str, str], Permit] = field(default_factory=dict)
+    """Permits of former plans."""
 
     @property
     def progress(self) -> str | None:
@@ -245,7 +254,7 @@ class Rules:
                 yield applied[-1], "FALLEN" if falls else "IN_FORCE"
 
     def supports(self, subject: str) -> list[Support]:
-        found = []
+        found: list[Support] = []
         decided = [fact for fact in self.of(PROJECT, subject) if fact.data["status"] == "DECIDED"]
         if decided:
             standing = "FALLEN" if self.cancelled(subject) else "IN_FORCE"
@@ -378,6 +387,7 @@ class Rules:
             if case.progress not in BROKEN_OFF or not any(at > case.steps[-1][1] for at in applied):
                 return
             case.stands, case.steps, case.rests, case.protection, case.plan = "CANCELLED", [], [], None, None
+            case.anew = True
         best = self.best(supports)
         if best == "IN_FORCE":
             if case.stands in ("NONE", "CANCELLED"):
@@ -390,7 +400,8 @@ class Rules:
         else:
             to = "SUSPENDED" if best == "SUSPENDED" or case.accepted else "CANCELLED"
             if to == "SUSPENDED" != case.stands:
-                case.acknowledged = None
+                if "an-old-echo-answers" not in AS_BUILT or case.acknowledged != "SUSPENDED":
+                    case.acknowledged = None
                 case.rests.append((now, None))
             case.stands = to
 
@@ -409,9 +420,15 @@ class Rules:
         for kind in needed:
             known = case.permits.get(kind)
             if known is None or not known.open or (known.decision and known.content != case.plan):
-                case.permits[kind] = Permit(now, case.plan)
-            known = case.permits[kind]
-            known.content = case.plan
+                if known:
+                    case.past[kind, str(known.content)] = known
+                old = case.past.get((kind, str(case.plan))) if "an-old-permit-counts" in AS_BUILT else None
+                case.permits[kind] = Permit(
+                    now, case.plan, decision=old and old.decision, stale=bool(old and old.decision)
+                )
+            elif known.content != case.plan:
+                case.past[kind, str(known.content)] = known
+                case.permits[kind] = Permit(known.asked, case.plan)
         for kind in case.permits.keys() - needed:
             case.permits[kind].open = False
 
@@ -426,8 +443,10 @@ class Rules:
     def _decide(self, fact: Told, key: Key | None) -> None:
         if key is None:
             self.refused.append(("unknown-case", fact.data["permit"], fact))
-        elif fact.data["decision"] != "DOCUMENTED" and self.cases[key].permits[fact.data["works_kind"]].open:
-            self.cases[key].permits[fact.data["works_kind"]].decision = fact.data["decision"]
+        elif fact.data["decision"] != "DOCUMENTED":
+            permit = self.cases[key].permits[fact.data["works_kind"]]
+            if permit.open or "an-old-permit-counts" in AS_BUILT:
+                permit.decision, permit.stale = fact.data["decision"], False
 
     # -- tasks -----------------------------------------------------------------------------------------------------------
     def tasks(self) -> set[Task]:
@@ -480,7 +499,8 @@ class Rules:
                 found[key[0], kind, about, who] = True
         for subject in {fact.subject for fact in self.facts}:
             for kind, item, due in self._due(subject):
-                warned = days_before(due, self.city.clocks.warn_days)
+                late = DAY * ("warned-a-day-later" in AS_BUILT)
+                warned = days_before(due + late, self.city.clocks.warn_days)
                 if warned <= now.astimezone(ZONE).date():
                     found[subject, kind, item, "hookup-office"] = warned != now.astimezone(ZONE).date()
         return found

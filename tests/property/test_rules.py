@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
 from jietong.event import Draft
-from services.hookup.learning import PERMIT_REQUESTED, REQUESTED
+from services.hookup.learning import PERMIT_REQUESTED, REQUESTED, TRENCH
 from tests.property.rules import (
     AFTER,
     AS_BUILT,
@@ -90,7 +90,7 @@ SEEN: defaultdict[str, int] = defaultdict(int)
 class Trade(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.office, self.rules = Office(), Rules(CITY)
+        self.office, self.naive = Office(), Rules(CITY)
         self.keys: dict[str, Key] = {}
         self.permits: dict[str, tuple[Key, str]] = {}
 
@@ -111,7 +111,7 @@ class Trade(RuleBasedStateMachine):
         if "site_regions" in data and type != DEMAND:
             data["site_regions"] = [SITES[subject]]
         self.office.tell(type, data, subject)
-        self.rules.tell(Told(self.office.now, type, subject, data, self.event(type, subject, SOURCES[type])))
+        self.naive.tell(Told(self.office.now, type, subject, data, self.event(type, subject, SOURCES[type])))
         self.compare()
 
     def event(self, type: str, subject: str, source: str) -> str:
@@ -128,7 +128,7 @@ class Trade(RuleBasedStateMachine):
         self.tell(subject, project(status, name=name), f"project {status}")
 
     def items(self, subject: str) -> dict[str, dict[str, Any]]:
-        named = self.rules.named(subject)
+        named = self.naive.named(subject)
         if subject == CODE:
             return ITEMS | (SPLIT if "W1" in named else {})
         return ITEMS | (MERGED if {"W1", "W2"} <= named.keys() else {})
@@ -149,7 +149,7 @@ class Trade(RuleBasedStateMachine):
 
     @rule(subject=SUBJECT, data=st.data(), decision=st.sampled_from(ENDINGS + OTHERS))
     def redecide(self, subject: str, data: st.DataObject, decision: str) -> None:
-        told = {fact.data["item_instance"] for fact in self.rules.of("engineering.approval.decided.v1", subject)}
+        told = {fact.data["item_instance"] for fact in self.naive.of("engineering.approval.decided.v1", subject)}
         item = data.draw(st.sampled_from(sorted(told) or ["P1", "C1"]))
         self.tell(subject, approval(decision, item=item, **(self.items(subject) | SPLIT | MERGED)[item]), decision)
 
@@ -187,7 +187,7 @@ class Trade(RuleBasedStateMachine):
         place = {"site_regions": [SITES[subject]], "authority_region": SITES[subject], "address": "新昌路8号"}
         more = {**place, "utility": utility, "business_kind": kind}
         number = f"{utility}-{kind}"
-        told = [fact.data["application"] for fact in self.rules.of(DEMAND, subject) if fact.data.get("application")]
+        told = [fact.data["application"] for fact in self.naive.of(DEMAND, subject) if fact.data.get("application")]
         if withdrawn and told:
             self.tell(subject, word("APPLICATION_WITHDRAWN", application=told[-1]), "application withdrawn")
         else:
@@ -200,32 +200,41 @@ class Trade(RuleBasedStateMachine):
         self.tell(subject, begins if begun else objects, "begun" if begun else "objected")
 
     # -- the operators ---------------------------------------------------------------------------------------------------
-    @precondition(lambda self: self.rules.cases)
+    @precondition(lambda self: self.naive.cases)
     @rule(data=st.data(), wrong=st.sampled_from([False] * 5 + [True]))
     def step(self, data: st.DataObject, wrong: bool) -> None:
-        kinds = sorted({key[3] for key in self.rules.cases})
+        kinds = sorted({key[3] for key in self.naive.cases})
         kind = data.draw(st.sampled_from(kinds))
-        keys = sorted(key for key in self.rules.cases if key[3] == kind)
+        keys = sorted(key for key in self.naive.cases if key[3] == kind)
         key = data.draw(st.sampled_from(keys))
-        case = self.rules.cases[key]
+        case = self.naive.cases[key]
         allowed = [to for to, after in AFTER[kind].items() if (case.progress or "LEAD") in after]
         going = [to for to in allowed if to not in BROKEN_OFF]
         status = data.draw(st.sampled_from(sorted(AFTER[kind]) if wrong or not allowed else going * 3 + allowed))
         self.says(key, status, data)
 
-    @precondition(lambda self: self.rules.cases)
+    @precondition(lambda self: self.naive.cases)
     @rule(data=st.data(), steps=st.integers(2, 6))
     def walk(self, data: st.DataObject, steps: int) -> None:
         """An operator goes on and on."""
-        going = [key for key, case in self.rules.cases.items() if not over(key[3], case.progress)]
-        key = data.draw(st.sampled_from(sorted(going or self.rules.cases)))
+        going = [key for key, case in self.naive.cases.items() if not over(key[3], case.progress)]
+        key = data.draw(st.sampled_from(sorted(going or self.naive.cases)))
         for _ in range(steps):
-            case = self.rules.cases[key]
+            case = self.naive.cases[key]
             allowed = [to for to, after in AFTER[key[3]].items() if (case.progress or "LEAD") in after]
             going_on = [to for to in allowed if to not in (*BROKEN_OFF, "CONTACTED", case.progress)]
             if not going_on:
                 return
             self.says(key, data.draw(st.sampled_from(going_on)), data)
+            for id, (about, works) in sorted(self.permits.items()):
+                if (
+                    about == key
+                    and id in self.asked()
+                    and case.permits[works].open
+                    and not case.permits[works].decision
+                    and data.draw(st.booleans())
+                ):
+                    self.decided(id, data.draw(st.sampled_from(["APPROVED", "APPROVED", "REFUSED"])), key, works)
 
     def says(self, key: Key, status: str, data: st.DataObject) -> None:
         more: dict[str, Any] = {}
@@ -251,18 +260,18 @@ class Trade(RuleBasedStateMachine):
         self.office.step(operator, key[3] if key else kind, status, subject, work, found, **more)
         told = Told(self.office.now, STEP, subject, {"status": status, "case": found, "operator": operator, **more},
                     self.event(STEP, subject, f"utility:{operator}"))  # fmt: skip
-        self.rules.tell(told, key)
+        self.naive.tell(told, key)
         self.compare()
 
     def id(self, key: Key | None) -> str:
         assert key
         return self.office.case(key[2], key[3], key[0], key[1])
 
-    @precondition(lambda self: any(key[0] == CODE for key in self.rules.cases))
+    @precondition(lambda self: any(key[0] == CODE for key in self.naive.cases))
     @rule(data=st.data(), status=st.sampled_from(["CONTACTED", "ACCEPTED", "NOT_NEEDED"]))
     def answers_anothers(self, data: st.DataObject, status: str) -> None:
         """Another's case, or one that never was, or of a permit."""
-        key = data.draw(st.sampled_from([None, *sorted(key for key in self.rules.cases if key[0] == CODE)]))
+        key = data.draw(st.sampled_from([None, *sorted(key for key in self.naive.cases if key[0] == CODE)]))
         if key:
             self.answer(None, "jm-gas" if key[2] != "jm-gas" else "jm-water", status, self.id(key), key[3])
         elif status == "NOT_NEEDED":
@@ -277,9 +286,21 @@ class Trade(RuleBasedStateMachine):
         open=st.sampled_from([True, True, True, False]),
     )
     def decide(self, data: st.DataObject, decision: str, open: bool) -> None:
-        known = {id: self.rules.cases[key].permits[works].open for id, (key, works) in self.permits.items()}
+        known = {
+            id: self.naive.cases[key].permits[works].open
+            for id, (key, works) in self.permits.items()
+            if id in self.asked()
+        }
         id = data.draw(st.sampled_from(sorted(id for id, now in known.items() if now is open) or sorted(known)))
         self.decided(id, decision, *self.permits[id])
+
+    def asked(self) -> set[str]:
+        """Permits but those of former plans."""
+        asked = [draft.data for draft in self.office.permits() if draft.data["status"] != "CANCELLED"]
+        newest = set({(data["case"], data["works_kind"]): data["permit"] for data in asked}.values())
+        open = {row[0] for row in self.office.rows("SELECT permit FROM permit WHERE requested = 'OPEN'")}
+        taken = {self.permits[id] for id in open}
+        return {id for id in newest if id in open or self.permits[id] not in taken}
 
     def decided(self, id: str, decision: str, key: Key | None, works: str) -> None:
         SEEN[f"permit {decision}"] += 1
@@ -289,18 +310,18 @@ class Trade(RuleBasedStateMachine):
         asked = Draft(type=PERMIT_REQUESTED, subject=subject, time=self.office.now, data=named)
         self.office.decide(asked, decision, **({"reason": "交通疏导方案不全"} if decision == "REFUSED" else {}))
         data = {"permit": id, "decision": decision, "works_kind": works}
-        self.rules.tell(Told(self.office.now, DECIDED, subject, data, self.event(DECIDED, subject, "engineering")), key)
+        self.naive.tell(Told(self.office.now, DECIDED, subject, data, self.event(DECIDED, subject, "engineering")), key)
         self.compare()
 
     @precondition(lambda self: self.echoing())
     @rule(data=st.data())
     def echo(self, data: st.DataObject) -> None:
         key = data.draw(st.sampled_from(self.echoing()))
-        self.answer(key, key[2], self.rules.cases[key].stands)
+        self.answer(key, key[2], self.naive.cases[key].stands)
 
     def echoing(self) -> list[Key]:
         return sorted(
-            key for key, case in self.rules.cases.items() if case.stands in ECHOES and case.acknowledged != case.stands
+            key for key, case in self.naive.cases.items() if case.stands in ECHOES and case.acknowledged != case.stands
         )
 
     # -- time and what a computer does -----------------------------------------------------------------------------------
@@ -322,7 +343,8 @@ class Trade(RuleBasedStateMachine):
     def restart(self, forgets: bool) -> None:
         SEEN["restart"] += 1
         self.office.service = type(self.office.service)(self.office.city, self.office.service.clock)
-        if forgets:
+        anew = any(case.anew for case in self.naive.cases.values())
+        if forgets and not (anew and "a-new-beginning-is-forgotten" in AS_BUILT):
             self.forget()
         self.compare()
 
@@ -337,10 +359,11 @@ class Trade(RuleBasedStateMachine):
                 office.service.remember(tx, decoded(draft, "urn:jietong:440700:hookup", n, draft.time))
         with office.store.transaction() as tx:
             said = [draft for subject in office.service.subjects(tx) for draft in office.service.due(tx, subject, None)]
-        assert [draft for draft in said if draft.type != "works.trench.proposed.v1"] == [], "\n".join(self.story())
+        again = [draft for draft in said if draft.type != TRENCH]
+        self.same("said again", {draft.about: dict(draft.data) for draft in again}, {})
         office.said += said
 
-    @precondition(lambda self: self.rules.tasks())
+    @precondition(lambda self: self.naive.tasks())
     @rule(data=st.data())
     def close(self, data: st.DataObject) -> None:
         """A person has seen to a task."""
@@ -352,7 +375,7 @@ class Trade(RuleBasedStateMachine):
         id = data.draw(st.sampled_from(sorted(ids, key=lambda task: str(ids[task]))))
         with self.office.store.transaction() as tx:
             tx.execute("UPDATE task SET done = 1 WHERE id = :id", {"id": id})
-        self.rules.closed.add(ids[id])
+        self.naive.closed.add(ids[id])
         self.compare()
 
     # -- compare ---------------------------------------------------------------------------------------------------------
@@ -361,7 +384,7 @@ class Trade(RuleBasedStateMachine):
             "SELECT subject, work, operator, business_kind, phase, requested, progress, protection, id FROM case_"
         )
         found = {tuple(row[:5]): tuple(row[5:8]) for row in rows}
-        wanted = {key: (case.stands, case.progress, case.protection) for key, case in self.rules.cases.items()}
+        wanted = {key: (case.stands, case.progress, case.protection) for key, case in self.naive.cases.items()}
         self.same("cases", found, wanted)
         self.keys = {row[8]: tuple(row[:5]) for row in rows}
         tasks = {
@@ -369,7 +392,7 @@ class Trade(RuleBasedStateMachine):
         }
         for _, kind, _ in tasks:
             SEEN[kind] += 1
-        self.same("tasks", dict.fromkeys(tasks, True), dict.fromkeys(self.rules.tasks(), True))
+        self.same("tasks", dict.fromkeys(tasks, True), dict.fromkeys(self.naive.tasks(), True))
         self.compare_permits()
         self.compare_requests()
         self.compare_absences()
@@ -386,7 +409,7 @@ class Trade(RuleBasedStateMachine):
         open = {(self.keys[row[0]], row[1]): row[3] for row in rows if row[4] == "OPEN"}
         wanted = {
             (key, works): permit.decision
-            for key, case in self.rules.cases.items()
+            for key, case in self.naive.cases.items()
             for works, permit in case.permits.items()
             if permit.open
         }
@@ -397,20 +420,21 @@ class Trade(RuleBasedStateMachine):
         said = [draft for draft in self.office.of(REQUESTED) if draft.data["case"] in self.keys]
         last = {self.keys[d.data["case"]]: d.data for d in said if d.operator == self.keys[d.data["case"]][2]}
         open = [
-            key for key, case in self.rules.cases.items() if case.stands == "OPEN" and not over(key[3], case.progress)
+            key for key, case in self.naive.cases.items() if case.stands == "OPEN" and not over(key[3], case.progress)
         ]
+        sure = [key for key in open if not any(permit.stale for permit in self.naive.cases[key].permits.values())]
         self.same(
             "packages",
-            {key: last[key].get("permits") for key in open},
-            {key: self.rules.package(key, self.rules.cases[key]) for key in open},
+            {key: last[key].get("permits") for key in sure},
+            {key: self.naive.package(key, self.naive.cases[key]) for key in sure},
         )
         self.same(
             "contact",
             {key: last[key].get("authorised") for key in open},
-            {key: self.rules.authorised(key[0], key[2]) for key in open},
+            {key: self.naive.authorised(key[0], key[2]) for key in open},
         )
         for key, data in last.items():
-            case, may = self.rules.cases[key], self.rules.authorised(key[0], key[2]) or []
+            case, may = self.naive.cases[key], self.naive.authorised(key[0], key[2]) or []
             told = not may or not over(key[3], case.progress) or "less-consent-is-not-told-once-over" not in AS_BUILT
             if case.stands == "OPEN" and told:
                 seen = {name for name in ("contact_name", "contact_phone") if data["project"].get(name)}
@@ -421,7 +445,7 @@ class Trade(RuleBasedStateMachine):
         found = {
             (row[0], row[1], self.permits.get(row[2], self.keys.get(row[2], row[2])), row[3]): True for row in rows
         }
-        wanted = self.rules.absences(self.office.now)
+        wanted = self.naive.absences(self.office.now)
         for _, kind, *_ in found:
             SEEN[kind] += 1
         self.same(
@@ -442,18 +466,26 @@ class Trade(RuleBasedStateMachine):
 
     def story(self) -> list[str]:
         return [f"  {fact.at:%m-%d %H:%M} {fact.subject[-4:]} {fact.type.split('.')[1]} " + " ".join(
-            f"{name}={value}" for name, value in fact.data.items() if value and name in SHOWN) for fact in self.rules.facts]  # fmt: skip
+            f"{name}={value}" for name, value in fact.data.items() if value and name in SHOWN) for fact in self.naive.facts]  # fmt: skip
 
 
 SHOWN = ("status", "decision", "action", "item_instance", "work", "previous_work", "decision_kind", "operators_chosen", "application", "historical",
-         "utility", "business_kind", "operator", "protection", "case", "permit", "site_regions")  # fmt: skip
+         "utility", "missing_due", "business_kind", "operator", "protection", "case", "permit", "site_regions")  # fmt: skip
 SETTINGS = settings(
     max_examples=int(os.environ.get("JIETONG_EXAMPLES", "20")), stateful_step_count=40, deadline=None, database=None,
-    suppress_health_check=list(HealthCheck), print_blob=False, report_multiple_bugs=False,
+    suppress_health_check=tuple(HealthCheck), print_blob=False, report_multiple_bugs=False,
     phases=[Phase.generate] + [Phase.shrink] * ("JIETONG_SHRINK" in os.environ),
+)  # fmt: skip
+EXERCISED = (
+    "historical", "REVOKED", "SUSPENDED", "RESUMED", "EXTENDED", "CONDITION_MET", "acceptance APPROVED", "consent withdrawn", "applied",
+    "application withdrawn", "restart", "forgot", "closed", "time", "NO_CONTACT", "NO_PROTECTION_ANSWER", "NO_PLAN", "NO_CONNECTION",
+    "NO_START_OF_WORKS", "CONDITION_DUE", "NO_PERMIT_DECISION", "wrong-step", "unknown-case", "suspended", "uncovered", "step CONNECTED",
+    "step WORKS_FINISHED", "permit APPROVED", "permit REFUSED",
 )  # fmt: skip
 
 
 def test_the_service_does_what_the_naive_rules_say_whatever_is_told_in_whatever_order() -> None:
     run_state_machine_as_test(seed(int(os.environ.get("JIETONG_SEED", "20261124")))(Trade), settings=SETTINGS)
     assert {"time", "restart", "forgot"} <= SEEN.keys(), "or nothing was tried"
+    if SETTINGS.max_examples >= 300:  # fewer do not always come that far
+        assert all(SEEN[what] for what in EXERCISED), f"not exercised: {dict(SEEN)}"
