@@ -105,7 +105,7 @@ class Town:
 
     def events(self) -> int:
         """In the log by now, heads apart."""
-        return sum(b.end for topic in self.engine.log.topics() if topic.name != HEADS for b in topic.bounds.values())
+        return sum(b.end for topic in self.engine.log.every() if topic.name != HEADS for b in topic.bounds.values())
 
 
 LEADS = "SELECT subject, received_at FROM case_ WHERE business_kind = :kind"

@@ -6,7 +6,7 @@ Partition = murmur2 of the key, computed here and passed explicitly: another cli
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -90,11 +90,19 @@ class Broker(Protocol):
         ...
 
     def topic(self, name: str) -> Topic:
-        """Raises UsageError if there is no such topic."""
+        """As the log has it at this moment. Raises UsageError if there is no such topic."""
+        ...
+
+    def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+        """As `topic`, of many at once."""
         ...
 
     def read(self, place: Place, offset: int, limit: int) -> Sequence[Record]:
         """Records at or after an offset, beside any group."""
+        ...
+
+    def records(self, offsets: Mapping[Place, int]) -> Mapping[Place, Record]:
+        """The record at each of these offsets, where there is one; all at once."""
         ...
 
     def reader(self, group: str, topics: Sequence[str]) -> Reader: ...

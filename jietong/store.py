@@ -33,6 +33,11 @@ class Transaction(Protocol):
         """The statement once for each; returns the number of rows changed."""
         ...
 
+    def lock(self, names: Iterable[str]) -> None:
+        """Hold these names until the transaction ends: who changes what one subject's facts say, holds the subject. Taken
+        in sorted order, so that two who hold several never wait for each other; once a transaction."""
+        ...
+
     def after_commit(self, ring: Bell) -> None:
         """Ring this bell once the transaction has committed."""
         ...

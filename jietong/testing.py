@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Protocol
@@ -106,6 +106,13 @@ class MemoryLog:
             self._ids[name],
             {place.partition: bounds for place, bounds in self._bounds.items() if place.topic == name},
         )
+
+    def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+        return {name: self.topic(name) for name in names}
+
+    def records(self, offsets: Mapping[Place, int]) -> Mapping[Place, Record]:
+        found = {place: self.read(place, offset, 1) for place, offset in offsets.items() if offset >= 0}
+        return {place: read[0] for place, read in found.items() if read and read[0].offset == offsets[place]}
 
     def read(self, place: Place, offset: int, limit: int) -> Sequence[Record]:
         with self._lock:

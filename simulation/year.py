@@ -133,7 +133,7 @@ class Year:
 
     def _moved(self) -> int:
         taken = sum(m.consumer.counts.events for m in self.movements if isinstance(m, Consuming))
-        return taken + sum(bounds.end for topic in self.engine.log.topics() for bounds in topic.bounds.values())
+        return taken + sum(bounds.end for topic in self.engine.log.every() for bounds in topic.bounds.values())
 
     def _work(self) -> None:
         now = self.engine.now()

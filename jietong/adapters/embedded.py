@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 from uuid import uuid4
@@ -136,6 +136,13 @@ class EmbeddedLog:
         except KeyError:
             raise UsageError(f"the log has no topic {name}; `jietong topics` lists them") from None
 
+    def topics(self, names: Iterable[str]) -> Mapping[str, Topic]:
+        return {name: self.topic(name) for name in names}
+
+    def records(self, offsets: Mapping[Place, int]) -> Mapping[Place, Record]:
+        found = {place: self.read(place, offset, 1) for place, offset in offsets.items() if offset >= 0}
+        return {place: read[0] for place, read in found.items() if read and read[0].offset == offsets[place]}
+
     def read(self, place: Place, offset: int, limit: int) -> Sequence[Record]:
         bounds = self.topic(place.topic).bounds.get(place.partition)
         if bounds is None or offset >= bounds.end:
@@ -167,7 +174,8 @@ class EmbeddedLog:
             found[name] = Topic(name, id, {**known.bounds, partition: Bounds(start, end)})
         self._topics = found
 
-    def topics(self) -> Sequence[Topic]:
+    def every(self) -> Sequence[Topic]:
+        """Every topic there is, by name."""
         return [self._topics[name] for name in sorted(self._topics)]
 
     def recreate(self, name: str) -> None:

@@ -10,7 +10,7 @@ import os
 import sqlite3
 import sys
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -84,6 +84,9 @@ class SqliteTransaction:
             return self._db.cursor(SqliteRows).executemany(sql, parameters).rowcount
         except (sqlite3.Error, OverflowError) as error:
             raise _translated(error) from error
+
+    def lock(self, names: Iterable[str]) -> None:
+        """Its writers are one at a time already."""
 
     def after_commit(self, ring: Bell) -> None:
         if ring not in self.bells:

@@ -38,7 +38,7 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
 def topics(data: Data = None, as_json: AsJson = False) -> None:
     """Every event type: what it says, who writes and reads it, and what the log has of it."""
     try:
-        inside = {topic.name: topic for topic in Folder(data).log.topics()}
+        inside = {topic.name: topic for topic in Folder(data).log.every()}
     except UsageError:  # the catalogue can be read without a city
         inside = {}
     rows = [_topic(spec, inside.get(name)) for name, spec in sorted(catalog.load().topics.items())]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from jietong import failpoint
-from jietong.broker import Broker, Place, Record
+from jietong.broker import Broker, Place, Record, partition_of
 from jietong.contract import MAX_BODY, Contract
 from jietong.delivery import alarms, heads, inbox, positions
 from jietong.delivery.inbox import Accepted, Standing
@@ -52,16 +53,25 @@ class Consumer:
     """One member of a service's consumer group. `step` is one polled batch, `beat` the slow look at what is missing."""
 
     def __init__(
-        self, service: Service, store: Store, broker: Broker, outbox: Outbox, limit: Limit = USUAL, batch: int = BATCH
+        self,
+        service: Service,
+        store: Store,
+        broker: Broker,
+        outbox: Outbox,
+        limit: Limit = USUAL,
+        batch: int = BATCH,
+        member: str = "",
     ) -> None:
+        """`member` names this copy of the group, the same one after a restart."""
         self.service, self.store, self.broker, self.outbox, self.batch = service, store, broker, outbox, batch
         self.contract: Contract = outbox.contract
         self.clock: Callable[[], int] = outbox.clock
         self.counts = Counts()
         self.paused = False
-        self._limit = limit
+        self._limit, self._running = limit, f"running {member}".rstrip()
         self._reader = broker.reader(service.name, service.types)
         self._at: dict[Place, Position] = {}
+        self._partitions: Mapping[str, int] = {}
         self._windows: dict[str, Window] = {}
         self._careful = False
         self._living = False
@@ -76,46 +86,62 @@ class Consumer:
             provision(tx, self.broker, self.service.types)
             died = (
                 tx.execute(
-                    "INSERT INTO mark (name, value) VALUES ('running', '1') ON CONFLICT (name) DO NOTHING"
+                    "INSERT INTO mark (name, value) VALUES (:name, '1') ON CONFLICT (name) DO NOTHING",
+                    {"name": self._running},
                 ).rowcount
                 == 0
             )
             self._windows = {topic: Window.load(tx, topic, self._limit) for topic in self.service.types}
-            self._owed = {key.stream for key in inbox.held(tx, Fate.WAITING) if key.type in self.service.types}
         self._careful = self._careful or (died and not self._living)
         self._living = True
+        self._at.clear()
         self.relocate()
 
     def stop(self) -> None:
         """A clean end: nothing was being attempted."""
         with self.store.transaction() as tx:
-            tx.execute("DELETE FROM mark WHERE name = 'running'")
+            tx.execute("DELETE FROM mark WHERE name = :name", {"name": self._running})
         self._reader.close()
 
     def relocate(self) -> None:
-        """Check every assigned position against the log, and seek: at each assignment, after any rollback, on the beat."""
+        """Check every assigned position against the log, and seek: at each assignment, after any rollback, on the beat.
+        And find what stands ready in the tables, moved by a person, a retry, or a copy of us that is gone."""
         with self.store.snapshot() as tx:
             stored = positions.load(tx, self.service.types)
-        for place in self._reader.assigned():
-            if (old := stored.get(place)) is None:
-                raise HaltError(
-                    f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it"
-                )
-            here = positions.located(self.broker, old)
+            ready = inbox.at_turn(tx)
+        self._partitions = Counter(place.topic for place in stored)
+        assigned = self._reader.assigned()
+        if missing := assigned - stored.keys():
+            place = min(missing)
+            raise HaltError(
+                f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it"
+            )
+        for place, here in positions.located(self.broker, [stored[place] for place in assigned]).items():
+            old = stored[place]
             if here != old:
                 with self.store.transaction() as tx:
                     positions.swap(tx, old, here)
                     alarms.raise_(tx, "log-changed", f"{place.topic}/{place.partition}",
                                   "the topic was made anew, truncated, or its retention overtook us; reading again from its beginning",
                                   self.clock())  # fmt: skip
-            self._at[place] = here
-            self._reader.seek(place, here.offset)
+            if self._at.get(place) != here:
+                self._at[place] = here
+                self._reader.seek(place, here.offset)
+        self._owed |= {stream for stream in ready if self._ours(stream)}
+
+    def _ours(self, stream: Stream) -> bool:
+        """Whether this member holds the partition of a stream: what of others waits is theirs to do."""
+        count = self._partitions.get(stream.type)
+        return count is not None and Place(stream.type, partition_of(stream.subject.encode(), count)) in self._at
 
     def lag(self) -> dict[Place, int]:
         """Records of each partition not yet taken; for metrics, read from another thread."""
+        standing = list(self._at.items())
+        topics = self.broker.topics({place.topic for place, _ in standing})
         return {
-            place: max(0, self.broker.topic(place.topic).bounds[place.partition].end - at.offset)
-            for place, at in list(self._at.items())
+            place: max(0, bounds.end - at.offset)
+            for place, at in standing
+            if (bounds := topics[place.topic].bounds.get(place.partition))
         }
 
     # -- one batch ---------------------------------------------------------------------------------------------------
@@ -125,13 +151,13 @@ class Consumer:
             self._at.clear()
             self.relocate()
         if self._owed and not self._careful:
-            self.drain_stored(self._owed)
-            self._owed = set()
+            owed, self._owed = self._owed, set[Stream]()
+            self.drain_stored(owed)
         if self.paused:
             self.store.bell.wait(seconds)
             return 0
         records = self._reader.poll(seconds, self.batch)
-        if self._careful:
+        if self._careful and self._at:
             self._one_by_one(records)
             self._careful, self._owed = False, set()
         elif records:
@@ -196,6 +222,7 @@ class Consumer:
                 pairs.append((self.contract.envelope(record), record))
             except DamagedError as damage:
                 self._stray(tx, work, record, str(damage))
+        tx.lock({envelope.key.subject for envelope, _ in pairs})
         got = inbox.accept(tx, [envelope for envelope, _ in pairs])
         work.duplicates += got.duplicates
         for e in got.conflicts:
@@ -258,13 +285,14 @@ class Consumer:
         return len(subjects)
 
     def _woken(self, tx: Transaction, work: Work, subjects: Sequence[str]) -> None:
+        tx.lock(subjects)
         for subject in subjects:
             work.drafts += [self.outbox.prepare(draft) for draft in self.service.due(tx, subject, None)]
 
     # -- what waits in the tables --------------------------------------------------------------------------------------
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         """Streams that something has moved from outside: a redrive, a skip, a retry. Under watch if one died there."""
-        for stream in sorted(s for s in set(streams) if s.type in self.service.types):
+        for stream in sorted(s for s in set(streams) if self._ours(s)):
             with self.store.snapshot() as tx:
                 watched = tx.execute(f"SELECT 1 FROM attempt WHERE {inbox.OF_STREAM}", stream._asdict()).one()
             if watched:
@@ -273,6 +301,7 @@ class Consumer:
                 self._judged(lambda tx, work, stream=stream: self._drain_one(tx, work, stream))
 
     def _drain_one(self, tx: Transaction, work: Work, stream: Stream) -> None:
+        tx.lock([stream.subject])
         at = inbox.standing(tx, stream)
         self._drain(tx, work, stream, at, {})
         inbox.stand(tx, [(stream, at)])
@@ -286,7 +315,7 @@ class Consumer:
             self._judged(lambda tx, work: inbox.stand(tx, self._take(tx, work, records).standing.items()))
             self._moved(records)
         with self.store.snapshot() as tx:
-            streams = {key.stream for key in inbox.held(tx, Fate.WAITING) if key.type in self.service.types}
+            streams = {key.stream for key in inbox.held(tx, Fate.WAITING) if self._ours(key.stream)}
         for stream in sorted(streams):
             self._watched(stream)
 
@@ -307,6 +336,7 @@ class Consumer:
 
     def _next(self, stream: Stream) -> Envelope | None:
         with self.store.transaction() as tx:
+            tx.lock([stream.subject])
             at = inbox.standing(tx, stream)
             before = at.last
             envelope = inbox.turn(tx, stream, at, {})
@@ -335,6 +365,7 @@ class Consumer:
 
     def _settle_one(self, tx: Transaction, work: Work, envelope: Envelope) -> None:
         stream = envelope.key.stream
+        tx.lock([stream.subject])
         at = inbox.standing(tx, stream)
         if self._settle(tx, work, envelope) not in HELD:
             at.last += 1
@@ -349,7 +380,7 @@ class Consumer:
         now = self.clock()
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now", {"now": now}).all()
-            due = [Stream(*row) for row in rows if row[1] in self.service.types]
+            due = [stream for row in rows if self._ours(stream := Stream(*row))]
             for stream in due:
                 inbox.redrive(tx, stream, Fate.PARKED)
             if not any(self.lag().values()):
@@ -378,9 +409,7 @@ def provision(tx: Transaction, broker: Broker, topics: Iterable[str]) -> None:
     missing: `relocate` stops there."""
     have = positions.load(tx, topics)
     known = {row[0] for row in tx.execute("SELECT DISTINCT type FROM stream").all()}
-    for topic in (broker.topic(name) for name in topics if name not in known):
-        missing = [p for p in topic.bounds if Place(topic.name, p) not in have]
-        positions.begin(tx, [positions.at(broker, topic, p, topic.bounds[p].start) for p in missing])
+    positions.begin(tx, positions.beginnings(broker, [name for name in topics if name not in known], have))
 
 
 def postpone(tx: Transaction, stream: Stream, now: int) -> None:

@@ -31,6 +31,8 @@ WHERE j.source = i.source AND j.type = i.type AND j.subject = i.subject AND j.se
 UNION SELECT source, type, subject, sequence - 1 FROM inbox
 WHERE fate IN ('waiting', 'parked', 'dead') AND fate = 'parked' AND length(fingerprint) = 5"""
 """The list of fates says nothing that the next word does not: it lets SQLite use the partial index `held`."""
+AT_TURN = """SELECT s.source, s.type, s.subject FROM inbox i JOIN stream s USING (source, type, subject)
+WHERE i.fate IN ('waiting', 'parked', 'dead') AND i.fate = 'waiting' AND i.sequence = s.last + 1 AND s.conflict = 0"""
 LONGEST_REASON = 300
 
 
@@ -180,6 +182,11 @@ def gaps(tx: Transaction) -> list[Gap]:
     """Streams where something waits and its predecessor was never seen; behind a held one too: it may be superseded.
     And what nobody can read for want of its schema: perhaps only this copy is damaged."""
     return [Gap(Stream(*row[:3]), row[3]) for row in tx.execute(GAPS).all()]
+
+
+def at_turn(tx: Transaction) -> list[Stream]:
+    """Streams whose next event waits here, with nothing before it."""
+    return [Stream(*row) for row in tx.execute(AT_TURN).all()]
 
 
 def sums(tx: Transaction) -> dict[tuple[str, str], int]:

@@ -5,10 +5,10 @@ A number may be given twice: by a log that was truncated and grew again, or by a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Container, Iterable, Mapping
 from typing import Any, NamedTuple
 
-from jietong.broker import Broker, Place, Record, Topic
+from jietong.broker import Bounds, Broker, Place, Record, Topic
 from jietong.errors import FencedError
 from jietong.store import Transaction, placeholders
 
@@ -34,20 +34,60 @@ class Position(NamedTuple):
         return self._replace(offset=record.offset + 1, digest=record.digest)
 
 
-def at(broker: Broker, topic: Topic, partition: int, offset: int) -> Position:
-    """The position before an offset, as the log has it now."""
-    before = broker.read(Place(topic.name, partition), offset - 1, 1) if offset else ()
-    named = before[0].digest if before and before[0].offset == offset - 1 else None
-    return Position(topic.name, partition, topic.id, offset, named)
+def beginnings(broker: Broker, topics: Iterable[str], have: Container[Place] = ()) -> list[Position]:
+    """Where the log begins now, of every partition of these topics that we do not have."""
+    found = broker.topics(topics)
+    return [
+        _beginning(topic, p)
+        for topic in found.values()
+        for p in sorted(topic.bounds)
+        if Place(topic.name, p) not in have
+    ]
 
 
-def located(broker: Broker, old: Position) -> Position:
-    """Where to read from: here, or the log's beginning if this place is no longer the one we left."""
-    topic = broker.topic(old.topic)
-    bounds = topic.bounds[old.partition]
-    if bounds.start <= old.offset <= bounds.end and at(broker, topic, old.partition, old.offset) == old:
-        return old
-    return at(broker, topic, old.partition, bounds.start)
+def ends(broker: Broker, topics: Iterable[str]) -> list[Position]:
+    """Where the log ends now, of every partition of these topics."""
+    found = broker.topics(topics)
+    at = {Place(topic.name, p): bounds.end for topic in found.values() for p, bounds in sorted(topic.bounds.items())}
+    before = broker.records({place: offset - 1 for place, offset in at.items() if offset})
+    return [
+        Position(
+            place.topic,
+            place.partition,
+            found[place.topic].id,
+            offset,
+            before[place].digest if place in before else None,
+        )
+        for place, offset in at.items()
+    ]
+
+
+def located(broker: Broker, olds: Collection[Position]) -> dict[Place, Position]:
+    """Where to read from: at each of these, or at the log's beginning if that place is no longer the one we left."""
+    topics = broker.topics({old.topic for old in olds})
+    before = broker.records({old.place: old.offset - 1 for old in olds if old.digest})
+    return {
+        old.place: old
+        if _still_there(old, topics[old.topic], before.get(old.place))
+        else _beginning(topics[old.topic], old.partition)
+        for old in olds
+    }
+
+
+def _still_there(old: Position, topic: Topic, before: Record | None) -> bool:
+    """Same topic, within its bounds, and the same record before it; a record that retention has taken says nothing."""
+    bounds = topic.bounds.get(old.partition)
+    if bounds is None or topic.id != old.topic_id or not bounds.start <= old.offset <= bounds.end:
+        return False
+    return (
+        old.digest is None
+        or (old.offset == bounds.start and before is None)
+        or (before is not None and before.digest == old.digest)
+    )
+
+
+def _beginning(topic: Topic, partition: int) -> Position:
+    return Position(topic.name, partition, topic.id, topic.bounds.get(partition, Bounds(0, 0)).start, None)
 
 
 def begin(tx: Transaction, positions: Iterable[Position]) -> None:

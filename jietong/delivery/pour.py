@@ -46,8 +46,10 @@ class Deliveries:
 class Pour(Consumer):
     """A consumer whose effect is a platform's. While a whole target is away its group waits, and only its."""
 
-    def __init__(self, deliveries: Deliveries, sink: Sink, store: Store, broker: Broker, outbox: Outbox) -> None:
-        super().__init__(deliveries, store, broker, outbox)
+    def __init__(
+        self, deliveries: Deliveries, sink: Sink, store: Store, broker: Broker, outbox: Outbox, member: str = ""
+    ) -> None:
+        super().__init__(deliveries, store, broker, outbox, member=member)
         self.wanted, self.sink = deliveries.wanted, sink
 
     def step(self, seconds: float) -> int:
@@ -80,7 +82,7 @@ class Pour(Consumer):
         return False
 
     def drain_stored(self, streams: Iterable[Stream]) -> None:
-        self._owed |= set(streams)
+        self._owed |= {stream for stream in streams if self._ours(stream)}
         with self.store.snapshot() as tx:
             self._careful = self._careful or tx.execute("SELECT 1 FROM attempt LIMIT 1").one() is not None
         self._pour()
@@ -158,6 +160,7 @@ class Pour(Consumer):
         turns: Sequence[tuple[Stream, Sequence[Envelope]]],
         verdicts: dict[Key, Fault | Fate],
     ) -> None:
+        tx.lock({stream.subject for stream, _ in turns})
         for stream, events in turns:
             at = inbox.standing(tx, stream)
             for envelope in events:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from jietong import failpoint
-from jietong.broker import Broker, Place, Record, Topic
+from jietong.broker import Broker, Record, Topic
 from jietong.catalog import RESEND
 from jietong.contract import Contract
 from jietong.delivery import alarms, heads, outbox, positions
@@ -99,7 +99,7 @@ class Relay:
                 for row in tx.execute("SELECT type FROM total WHERE source = :source", {"source": self.source}).all()
             ]
             known: Mapping[str, str] = dict(tx.execute("SELECT topic, topic_id FROM relayed").all())  # pyright: ignore[reportArgumentType]
-        for topic in (self.broker.topic(type) for type in types):
+        for topic in self.broker.topics(types).values():
             if known.get(topic.name) != topic.id:
                 self._renew(topic, topic.name in known)
         with self.store.snapshot() as tx:
@@ -133,16 +133,16 @@ class Relay:
         failpoint.passing("relay.after_head")
 
     def _provision(self, tx: Transaction) -> None:
-        topic = self.broker.topic(RESEND)
-        missing = [p for p in topic.bounds if Place(RESEND, p) not in positions.load(tx, [RESEND])]
-        positions.begin(tx, [positions.at(self.broker, topic, p, topic.bounds[p].start) for p in missing])
+        positions.begin(tx, positions.beginnings(self.broker, [RESEND], positions.load(tx, [RESEND])))
 
     def _answer(self) -> int:
         """Requests to send again are idempotent and repeated: at least once is enough, no inbox."""
         with self.store.snapshot() as tx:
             known = positions.load(tx, [RESEND])
-        moves = [(old, here, self.broker.read(old.place, here.offset, 1000))
-                 for old in known.values() for here in [positions.located(self.broker, old)]]  # fmt: skip
+        moves = [
+            (known[place], here, self.broker.read(place, here.offset, 1000))
+            for place, here in positions.located(self.broker, known.values()).items()
+        ]
         if not any(records or here != old for old, here, records in moves):
             return 0
         with self.store.transaction() as tx:

@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
 
 
 def _said(engine: Engine) -> Iterator[dict[str, str]]:
-    for topic in engine.log.topics():
+    for topic in engine.log.every():
         for partition in () if topic.name.startswith("jietong.") else topic.bounds:
             for record in engine.log.read(Place(topic.name, partition), 0, 1000):
                 headers = {name: value.decode() for name, value in record.headers if name not in RANDOM}
