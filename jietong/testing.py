@@ -255,7 +255,7 @@ class StoreContract:
             ).one() == ("y",)
             assert tx.execute("SELECT n FROM note WHERE n > 5").one() is None
 
-    def test_writers_in_many_threads_wait_for_each_other(self, open_store: OpenStore) -> None:
+    def test_writers_who_hold_the_same_name_wait_for_each_other(self, open_store: OpenStore) -> None:
         store = open_store()
         with store.transaction() as tx:
             tx.execute("INSERT INTO note (n, text) VALUES (0, '0')")
@@ -263,6 +263,7 @@ class StoreContract:
         def count() -> None:
             for _ in range(20):
                 with store.transaction() as tx:
+                    tx.lock(["b", "a"])
                     value = tx.execute("SELECT text FROM note WHERE n = 0").all()[0][0]
                     tx.execute("UPDATE note SET text = :next WHERE n = 0", {"next": str(int(value) + 1)})
 

@@ -151,7 +151,7 @@ STORES = {
     IgnoresWhatIsAlreadyThere: "test_a_refused_value_is_the_events_own_fault",
     RaisesItsDriversOwnErrors: "test_a_refused_value_is_the_events_own_fault",
     CountsNothing: "test_statements_say_how_many_rows_they_changed_and_return_what_they_wrote",
-    ForgetsTheWriterLock: "test_writers_in_many_threads_wait_for_each_other",
+    ForgetsTheWriterLock: "test_writers_who_hold_the_same_name_wait_for_each_other",
 }
 
 

@@ -1,0 +1,456 @@
+"""A store on PostgreSQL 15 or newer: one schema of the city's database, one search path.
+
+Transactions are READ COMMITTED: who changes what a subject's facts say holds the subject (`Transaction.lock`), counters
+and positions are rows that are locked by being changed. Many rows are written by one statement over arrays. The bell of
+other processes is LISTEN/NOTIFY; the one relay of an outbox holds an advisory lock of a session that is asked each time,
+so no pooler that shares sessions may stand between.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+from psycopg import sql
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
+from sqlalchemy import MetaData
+from sqlalchemy.dialects import postgresql as dialect
+
+from jietong.errors import InvalidEventError, JietongError, RetriableError, UsageError
+from jietong.store import Bell, Parameters, Row
+
+OLDEST = 15
+MOST_CONNECTIONS = 10
+"""Of one store in one process: who wants another waits."""
+PATIENCE = 30.0
+"""Seconds a program that starts waits for a database that does not answer."""
+SESSION: Mapping[str, Any] = {
+    "connect_timeout": 5, "keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 20_000,
+}  # fmt: skip
+LIMITS = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '60s'; SET synchronous_commit = on; SET TimeZone = 'UTC'"
+WRONG = frozenset({"28000", "28P01", "3D000", "42501"})
+"""Classes of refusal that a person mends: no such login, password, database; a right that is missing."""
+MISSING = frozenset({"42P01", "42703", "3F000"})
+NOTHING_WAITS = 0.2
+
+
+class PostgresRows:
+    """See `jietong.store.Rows`."""
+
+    __slots__ = ("_cursor",)
+
+    def __init__(self, cursor: psycopg.Cursor[Row]) -> None:
+        self._cursor = cursor
+
+    @property
+    def rowcount(self) -> int:
+        return self._cursor.rowcount
+
+    def one(self) -> Row | None:
+        return self._cursor.fetchone()
+
+    def all(self) -> list[Row]:
+        return self._cursor.fetchall()
+
+
+class PostgresTransaction:
+    """See `jietong.store.Transaction`."""
+
+    __slots__ = ("_connection", "_types", "bells")
+
+    def __init__(self, connection: psycopg.Connection[Row], types: Mapping[str, str]) -> None:
+        self._connection, self._types = connection, types
+        self.bells: list[Bell] = []
+
+    def execute(self, sql: str, parameters: Parameters = {}) -> PostgresRows:  # noqa: B006 — never changed
+        try:
+            return PostgresRows(self._connection.execute(translated(sql), parameters or None))
+        except psycopg.Error as error:
+            raise _meaning(error) from error
+
+    def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
+        if not parameters:
+            return 0
+        try:
+            if (statement := arrayed(sql, self._types)) and statement.fits(parameters):
+                columns = {name: [row[name] for row in parameters] for name in statement.names}
+                return self._connection.execute(statement.sql, columns).rowcount
+            with self._connection.cursor() as cursor:
+                cursor.executemany(translated(sql), parameters)
+                return cursor.rowcount
+        except psycopg.Error as error:
+            raise _meaning(error) from error
+
+    def lock(self, names: Iterable[str]) -> None:
+        if keys := sorted({_key(name) for name in names}):
+            self.execute("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k", {"keys": keys})
+
+    def after_commit(self, ring: Bell) -> None:
+        if ring not in self.bells:
+            self.bells.append(ring)
+
+
+class PostgresBell:
+    """Rings for every process: those who wait in another one are told by the database."""
+
+    def __init__(self, ring_others: Callable[[PostgresTransaction], None]) -> None:
+        self._event = threading.Event()
+        self.ring_others = ring_others
+
+    def ring(self) -> None:
+        self._event.set()
+
+    def wait(self, seconds: float) -> bool:
+        rang = self._event.wait(seconds)
+        self._event.clear()
+        return rang
+
+
+class Database:
+    """A city's database, as one process sees it: its address, its bells, and the locks this process holds there.
+
+    Raises UsageError, in a line, for an address or a login that is wrong, or a server that is too old.
+    """
+
+    def __init__(self, url: str, patience: float = PATIENCE) -> None:
+        self.url, self.process = url, uuid4().hex
+        self._locks = Locks(lambda: self.connect("locks"))
+        self._notices = Notices(self)
+        with self._first(patience) as connection:
+            version = connection.info.server_version // 10_000
+        if version < OLDEST:
+            raise UsageError(f"{self.name}: PostgreSQL {version} is too old; Jietong needs {OLDEST} or newer")
+
+    @property
+    def name(self) -> str:
+        """The address without its password."""
+        return re.sub(r"//([^:/@]*)(:[^@]*)?@", r"//\1@", self.url)
+
+    def connect(self, what: str) -> psycopg.Connection[Row]:
+        """A session of its own. RetriableError while the database is away."""
+        try:
+            connection = psycopg.connect(self.url, autocommit=True, application_name=f"jietong {what}", **SESSION)
+            connection.adapters.register_loader("numeric", _NumberLoader)
+            connection.execute(LIMITS)
+        except psycopg.Error as error:
+            raise RetriableError(f"database: {_said(error)}") from error
+        return connection
+
+    def listen(self, channel: str, bell: PostgresBell) -> None:
+        self._notices.add(channel, bell)
+
+    def hold(self, name: str) -> bool:
+        """Whether this process holds the lock of this name, now; taken if it is free. RetriableError while away."""
+        return self._locks.hold(name)
+
+    def close(self) -> None:
+        self._notices.close()
+        self._locks.close()
+
+    @contextmanager
+    def _first(self, patience: float) -> Generator[psycopg.Connection[Row]]:
+        until = time.monotonic() + patience
+        while True:
+            try:
+                with psycopg.connect(self.url, autocommit=True, **SESSION) as connection:
+                    yield connection
+                    return
+            except psycopg.ProgrammingError as error:
+                raise UsageError(f"JIETONG_DATABASE_URL: not the address of a PostgreSQL database: {_said(error)}") from None
+            except psycopg.OperationalError as error:
+                if _refused(error) or time.monotonic() > until:
+                    raise UsageError(f"{self.name}: {_said(error)}; see JIETONG_DATABASE_URL") from None
+                time.sleep(NOTHING_WAITS)
+
+
+class PostgresStore:
+    """See `jietong.store.Store`. Its tables are in the schema of its name."""
+
+    def __init__(self, database: Database, name: str, *tables: MetaData) -> None:
+        self.name, self.database = name, database
+        self.bell = PostgresBell(self._ring_others)
+        self._types = {f"{table.name}.{column.name}": column.type.compile(dialect=dialect.dialect())
+                       for metadata in tables for table in metadata.sorted_tables for column in table.columns}  # fmt: skip
+        self._channel = f"jietong_{_key(name):x}"
+        self._free: list[psycopg.Connection[Row]] = []
+        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
+        self._closed = False
+        self.commits = 0
+        database.listen(self._channel, self.bell)
+
+    @contextmanager
+    def transaction(self) -> Generator[PostgresTransaction]:
+        with self._connection() as connection:
+            tx = PostgresTransaction(connection, self._types)
+            tx.execute("BEGIN")
+            try:
+                yield tx
+                for bell in tx.bells:
+                    if isinstance(bell, PostgresBell):
+                        bell.ring_others(tx)
+            except BaseException:
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+                raise
+            self._commit(connection)
+        for bell in tx.bells:
+            bell.ring()
+
+    @contextmanager
+    def snapshot(self) -> Generator[PostgresTransaction]:
+        with self._connection() as connection:
+            tx = PostgresTransaction(connection, self._types)
+            tx.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield tx
+            finally:
+                with suppress(psycopg.Error):
+                    connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        self._closed = True
+        while self._free:
+            self._free.pop().close()
+
+    def _commit(self, connection: psycopg.Connection[Row]) -> None:
+        try:
+            connection.execute("COMMIT")
+        except psycopg.Error as error:
+            raise RetriableError(f"database: whether it committed is unknown: {_said(error)}") from error
+        self.commits += 1
+
+    def _ring_others(self, tx: PostgresTransaction) -> None:
+        tx.execute("SELECT pg_notify(:channel, :process)", {"channel": self._channel, "process": self.database.process})
+
+    @contextmanager
+    def _connection(self) -> Generator[psycopg.Connection[Row]]:
+        with self._room:
+            connection = self._opened()
+            try:
+                yield connection
+            finally:
+                if connection.broken or connection.closed or self._closed or connection.info.transaction_status:
+                    connection.close()
+                else:
+                    self._free.append(connection)
+
+    def _opened(self) -> psycopg.Connection[Row]:
+        while self._free:
+            with suppress(IndexError):
+                return self._free.pop()
+        connection = self.database.connect(self.name)
+        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(self.name)))
+        return connection
+
+
+class Locks:
+    """Advisory locks of one session. The session is asked each time: one that was lost holds nothing."""
+
+    def __init__(self, connect: Callable[[], psycopg.Connection[Row]]) -> None:
+        self._connect, self._guard = connect, threading.Lock()
+        self._connection: psycopg.Connection[Row] | None = None
+        self._held: set[str] = set()
+
+    def hold(self, name: str) -> bool:
+        with self._guard:
+            connection = self._asked()
+            if name not in self._held:
+                try:
+                    row = connection.execute("SELECT pg_try_advisory_lock(%s)", (_key(f"lock {name}"),)).fetchone()
+                except psycopg.Error as error:
+                    self._lost()
+                    raise RetriableError(f"database: {_said(error)}") from error
+                if row and row[0]:
+                    self._held.add(name)
+            return name in self._held
+
+    def close(self) -> None:
+        with self._guard:
+            self._lost()
+
+    def _asked(self) -> psycopg.Connection[Row]:
+        if self._connection is not None:
+            try:
+                self._connection.execute("SELECT 1")
+            except psycopg.Error:
+                self._lost()
+        if self._connection is None:
+            self._connection = self._connect()
+        return self._connection
+
+    def _lost(self) -> None:
+        self._held.clear()
+        if self._connection:
+            self._connection.close()
+        self._connection = None
+
+
+class Notices:
+    """One thread that hears what other processes committed, and rings."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._bells: dict[str, PostgresBell] = {}
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def add(self, channel: str, bell: PostgresBell) -> None:
+        self._bells[channel] = bell
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="notices", daemon=True)
+            self._thread.start()
+
+    def close(self) -> None:
+        self._stopping.set()
+        if self._thread:
+            self._thread.join(2.0)
+
+    def _run(self) -> None:
+        """Away: whoever waits looks by itself once a second."""
+        while not self._stopping.is_set():
+            with suppress(psycopg.Error, JietongError), self._database.connect("notices") as connection:
+                self._hear(connection)
+            self._stopping.wait(1.0)
+            for bell in list(self._bells.values()):  # whatever was said meanwhile
+                bell.ring()
+
+    def _hear(self, connection: psycopg.Connection[Row]) -> None:
+        heard: set[str] = set()
+        while not self._stopping.is_set():
+            for channel in self._bells.keys() - heard:
+                connection.execute(sql.SQL("LISTEN {}").format(sql.Identifier(channel)))
+                heard.add(channel)
+            for notice in connection.notifies(timeout=0.5, stop_after=1):
+                if notice.payload != self._database.process:
+                    self._bells[notice.channel].ring()
+
+
+class _NumberLoader(Loader):
+    """A sum of bigints is an int again, as in SQLite."""
+
+    def load(self, data: Buffer) -> int | float:
+        text = bytes(data).decode()
+        return int(text) if text.lstrip("-").isdigit() else float(text)
+
+
+# -- statements ----------------------------------------------------------------------------------------------------------
+PART = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|::|%|:([A-Za-z_]\w*)")
+INSERT = re.compile(r"\s*INSERT INTO (\w+) \(([^()]*)\)\s+VALUES \(([^()]*)\)(.*)", re.DOTALL)
+UPDATE = re.compile(r"\s*UPDATE (\w+) SET (.*?)\s+WHERE (.*)", re.DOTALL)
+EQUAL = re.compile(r"\s*\"?(\w+)\"? = (:\w+|\d+|'[^']*')\s*")
+UNIQUE = re.compile(r"ON CONFLICT \(([^()]*)\) DO UPDATE")
+
+
+@lru_cache(4096)
+def translated(statement: str) -> bytes:
+    """Our `:name` in psycopg's form."""
+
+    def part(found: re.Match[str]) -> str:
+        if found[1]:
+            return f"%({found[1]})s"
+        return found[0].replace("%", "%%")
+
+    return PART.sub(part, statement).encode()
+
+
+class Arrayed:
+    """A statement for many rows as one over arrays; `unique` names what must differ in all of them."""
+
+    __slots__ = ("names", "sql", "unique")
+
+    def __init__(self, statement: str, names: Sequence[str], unique: Sequence[str]) -> None:
+        self.sql, self.names, self.unique = statement.encode(), names, unique
+
+    def fits(self, rows: Sequence[Parameters]) -> bool:
+        return not self.unique or len({tuple(row[name] for name in self.unique) for row in rows}) == len(rows)
+
+
+@lru_cache(1024)
+def _arrayed(statement: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
+    """(form with {from}, table, [(parameter, column)], what must be unique) of a statement that can be put so."""
+    if found := INSERT.fullmatch(statement):
+        return _inserting(*(str(part) for part in found.groups()))
+    if found := UPDATE.fullmatch(statement):
+        return _updating(*(str(part) for part in found.groups()))
+    return None
+
+
+def _inserting(table: str, columns: str, values: str, rest: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
+    names = [name.strip() for name in columns.split(",")]
+    given = [value.strip() for value in values.split(",")]
+    if ":" in rest or len(names) != len(given) or len(set(given)) != len(given):
+        return None
+    pairs = [(value[1:], name.strip('"')) for name, value in zip(names, given, strict=True) if value.startswith(":")]
+    chosen = ", ".join(f'v."{value[1:]}"' if value.startswith(":") else value for value in given)
+    found = UNIQUE.search(rest)
+    key = [name.strip().strip('"') for name in found[1].split(",")] if found else []
+    unique = [parameter for parameter, column in pairs if column in key]
+    return f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {{rows}} ORDER BY v.ordinality {rest.strip()}", table, pairs, unique
+
+
+def _updating(table: str, changes: str, where: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
+    sets = [EQUAL.fullmatch(part) for part in changes.split(",")]
+    tests = [EQUAL.fullmatch(part) for part in where.split(" AND ")]
+    if not all(sets) or not all(tests):
+        return None
+    pairs = [(part[2][1:], part[1]) for part in (*sets, *tests) if part and part[2].startswith(":")]
+    if len({parameter for parameter, _ in pairs}) != len(pairs):
+        return None
+    changed = ", ".join(f'"{part[1]}" = {_value(part[2])}' for part in sets if part)
+    same = " AND ".join(f'{table}."{part[1]}" = {_value(part[2])}' for part in tests if part)
+    unique = [part[2][1:] for part in tests if part and part[2].startswith(":")]
+    return f"UPDATE {table} SET {changed} FROM {{rows}} WHERE {same}", table, pairs, unique
+
+
+def _value(text: str) -> str:
+    return f'v."{text[1:]}"' if text.startswith(":") else text
+
+
+def arrayed(statement: str, types: Mapping[str, str]) -> Arrayed | None:
+    """The statement over arrays, or None if it has no such form."""
+    if (found := _arrayed(statement)) is None:
+        return None
+    form, table, pairs, unique = found
+    if not pairs or any(f"{table}.{column}" not in types for _, column in pairs):
+        return None
+    arrays = ", ".join(f"%({parameter})s::{types[f'{table}.{column}']}[]" for parameter, column in pairs)
+    named = ", ".join(f'"{parameter}"' for parameter, _ in pairs)
+    rows = f"unnest({arrays}) WITH ORDINALITY AS v({named}, ordinality)"
+    return Arrayed(form.replace("%", "%%").replace("{rows}", rows), [parameter for parameter, _ in pairs], unique)
+
+
+# -- errors --------------------------------------------------------------------------------------------------------------
+def _meaning(error: psycopg.Error) -> Exception:
+    """What an error of the database means here; its own words can quote values, so only its class is said."""
+    state = error.sqlstate or ""
+    if isinstance(error, psycopg.DataError) or state[:2] in ("22", "23") or (not state and "NUL" in str(error)):
+        return InvalidEventError(f"the database refuses a value ({type(error).__name__})")
+    if state in MISSING:
+        return UsageError(f"database: {error.diag.message_primary}; `jietong db upgrade` makes its tables")
+    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError) or state in WRONG or state[:2] == "25":
+        return RetriableError(f"database: {_said(error)}")
+    return error
+
+
+def _refused(error: psycopg.OperationalError) -> bool:
+    """Whether waiting does not help. psycopg gives no SQLSTATE of a connection that failed: the server's words."""
+    return any(word in str(error) for word in ("authentication failed", "does not exist", "no pg_hba.conf entry", "could not translate host name"))
+
+
+def _said(error: psycopg.Error) -> str:
+    """Its first line; without it, its kind."""
+    lines = (error.diag.message_primary or str(error)).strip().splitlines()
+    return lines[-1].strip() if lines else type(error).__name__
+
+
+def _key(name: str) -> int:
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], signed=True)
