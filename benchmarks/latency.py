@@ -190,7 +190,7 @@ def bare_hops(folder: Path, count: int = HOPS) -> list[float]:
     folder.mkdir()
     log = EmbeddedLog(folder, catalog.load().topics)
     reader, arrivals, ready = log.reader("hop", [APPROVAL]), list[int](), threading.Event()
-    for place in reader.assigned():
+    for place in reader.assigned().places:
         reader.seek(place, 0)
 
     def read() -> None:

@@ -47,6 +47,13 @@ class Place(NamedTuple):
     partition: int
 
 
+class Assignment(NamedTuple):
+    """What a member of a group holds. Made anew, it has another generation, and each of its places must be sought again."""
+
+    generation: int
+    places: frozenset[Place]
+
+
 class Bounds(NamedTuple):
     """The first offset retained, and the next to be written."""
 
@@ -70,8 +77,8 @@ class Reader(Protocol):
         """Up to `limit` records from where each assigned partition stands, in order within a partition; waits at most so long."""
         ...
 
-    def assigned(self) -> frozenset[Place]:
-        """The partitions this member holds now."""
+    def assigned(self) -> Assignment:
+        """The partitions this member holds now; none of them is read before it was sought."""
         ...
 
     def seek(self, place: Place, offset: int) -> None: ...

@@ -20,13 +20,13 @@ from uuid import uuid4
 from sqlalchemy import Column, Integer, LargeBinary, MetaData, Table, Text
 
 from jietong.adapters.sqlite import SqliteStore, ThreadBell, refuse_network_mount
-from jietong.broker import Bounds, Headers, Message, Place, Record, Topic, partition_of
+from jietong.broker import Assignment, Bounds, Headers, Message, Place, Record, Topic, partition_of
 from jietong.catalog import TopicSpec
 from jietong.errors import RetriableError, UsageError
 from jietong.store import Row, Transaction
 
 DAY = 86_400_000
-log_tables = MetaData()
+log_tables = MetaData(info={"branch": "log", "revisions": Path(__file__).with_name("migrations")})
 Table("topic", log_tables, Column("name", Text, primary_key=True), Column("id", Text, nullable=False),
       Column("cleanup", Text, nullable=False), Column("retention", Integer))  # fmt: skip
 Table("part", log_tables, Column("topic", Text, primary_key=True), Column("partition", Integer, primary_key=True),
@@ -265,8 +265,9 @@ class EmbeddedReader:
             self._log.refresh()
         return self._ready(limit)
 
-    def assigned(self) -> frozenset[Place]:
-        return frozenset(Place(name, partition) for name in self.topics for partition in self._log.topic(name).bounds)
+    def assigned(self) -> Assignment:
+        places = (Place(name, partition) for name in self.topics for partition in self._log.topic(name).bounds)
+        return Assignment(1, frozenset(places))
 
     def seek(self, place: Place, offset: int) -> None:
         self._next[place] = offset

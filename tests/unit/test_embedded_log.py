@@ -198,7 +198,7 @@ def test_a_full_partition_does_not_starve_the_others(opened: Open) -> None:
     for n in range(40):
         put(log, "numbers", "x", key=str(n).encode())
     reader = log.reader("group", ["numbers"])
-    for place in reader.assigned():
+    for place in reader.assigned().places:
         reader.seek(place, 0)
     taken = [{r.partition for r in reader.poll(0, 5)} for _ in range(2)]
     assert taken[0] | taken[1] == {0, 1}
