@@ -30,7 +30,7 @@ demo-real: $(READY) ## bring in the real files of JIETONG_REAL_DATA and count
 	@$(BIN)/python -m simulation.real $(ARGS)
 
 test: check ## everything: static checks, then all tests
-	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not city"
 
 check: $(READY) ## static only: ruff, basedpyright, import-linter, schemas, city packs
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .

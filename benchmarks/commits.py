@@ -12,7 +12,7 @@ from jietong import catalog
 from jietong.city import load
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.relay import Relay
-from jietong.engine import Engine
+from jietong.engine import embedded
 from services.hookup.hookup import Hookup
 from services.hookup.tables import hookup
 
@@ -25,7 +25,7 @@ def measure(events: int = EVENTS) -> list[Line]:
     with tempfile.TemporaryDirectory() as name:
         folder = fill(Path(name), events)
         known = catalog.load()
-        engine = Engine(folder, CITY, known)
+        engine = embedded(folder, CITY, known)
         store = engine.store("hookup", hookup)
         outbox = engine.outbox(store)
         consumer = Consumer(Hookup(load("jiangmen", known), lambda: 0), store, engine.log, outbox)

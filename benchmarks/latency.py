@@ -32,7 +32,7 @@ from jietong.adapters.embedded import EmbeddedLog
 from jietong.broker import Message
 from jietong.catalog import HEADS
 from jietong.city import City, load
-from jietong.engine import Engine, Running
+from jietong.engine import Engine, Running, embedded
 from simulation import rest
 
 RATE, PAIRS, FLOOD = 10.0, 150, 200
@@ -105,7 +105,7 @@ class Town:
 
     def events(self) -> int:
         """In the log by now, heads apart."""
-        return sum(b.end for topic in self.engine.log.every() if topic.name != HEADS for b in topic.bounds.values())
+        return sum(b.end for topic in self.engine.log.topics(self.engine.catalog.topics).values() if topic.name != HEADS for b in topic.bounds.values())
 
 
 LEADS = "SELECT subject, received_at FROM case_ WHERE business_kind = :kind"
@@ -115,7 +115,7 @@ LEADS = "SELECT subject, received_at FROM case_ WHERE business_kind = :kind"
 def town(folder: Path) -> Generator[Town]:
     known = catalog.load()
     city = load("jiangmen", known)
-    engine = Engine(folder, city.code, known)
+    engine = embedded(folder, city.code, known)
     invest, investing = investment.build(engine)
     build, building = engineering.build(engine, city)
     more = [program for wiring in (realestate, utility, hookup, timeline) for program in wiring.programs(engine, city)]

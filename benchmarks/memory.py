@@ -22,7 +22,7 @@ from jietong.delivery.consumer import Consumer
 from jietong.delivery.outbox import Outbox
 from jietong.delivery.relay import Relay
 from jietong.delivery.tables import delivery
-from jietong.engine import Engine, now_millis
+from jietong.engine import embedded, now_millis
 from services.hookup.hookup import Hookup
 from services.hookup.tables import hookup
 
@@ -72,7 +72,7 @@ def core(folder: Path) -> Iterator[int]:
 def drain(folder: Path) -> Iterator[int]:
     """A log of events through hookup and into its outbox; how many so far, batch by batch."""
     known = catalog.load()
-    engine = Engine(folder, workload.CITY, known)
+    engine = embedded(folder, workload.CITY, known)
     store = engine.store("hookup", hookup)
     consumer = Consumer(Hookup(load("jiangmen", known), lambda: 0), store, engine.log, engine.outbox(store))
     consumer.start()

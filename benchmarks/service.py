@@ -17,7 +17,7 @@ from benchmarks.workload import CITY, fill
 from jietong import catalog
 from jietong.city import load
 from jietong.delivery.consumer import Consumer
-from jietong.engine import Engine
+from jietong.engine import embedded
 from services.hookup.hookup import Hookup
 from services.hookup.tables import hookup
 
@@ -31,7 +31,7 @@ CASES = "SELECT subject, work, operator, business_kind, phase, requested, round 
 def drain(folder: Path) -> dict[str, float]:
     """All of the log through hookup's consumer; as the yardstick counts, without setting up and closing."""
     known = catalog.load()
-    engine = Engine(folder, CITY, known)
+    engine = embedded(folder, CITY, known)
     store = engine.store("hookup", hookup)
     consumer = Consumer(Hookup(load("jiangmen", known), lambda: 0), store, engine.log, engine.outbox(store))
     consumer.start()

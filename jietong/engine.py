@@ -1,19 +1,20 @@
-"""Wiring, at the edge: what a program gets to run with. The embedded engine: one folder, one process, one thread a movement."""
+"""Wiring, at the edge: what a program gets to run with, whatever it stands on; one thread a movement."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from sqlalchemy import MetaData
 
-from jietong.adapters.embedded import EmbeddedLog, Lock
-from jietong.adapters.sqlite import SqliteStore
 from jietong.around.retry import patiently
+from jietong.backends import PLATFORM, Backend, Embedded
+from jietong.broker import Broker
 from jietong.catalog import Catalog
 from jietong.contract import Contract
 from jietong.delivery.completeness import Completeness
@@ -29,6 +30,7 @@ from jietong.event import Envelope
 from jietong.keys import FileKeys
 from jietong.platform import Sink, Source
 from jietong.service import Service
+from jietong.store import Store
 
 
 def now_millis() -> int:
@@ -38,22 +40,24 @@ def now_millis() -> int:
 
 @dataclass
 class Engine:
-    """One city's engine on one folder. Opening it takes the log's lock: UsageError if another process has it."""
+    """One city's engine, as one process has it. `host` and `password`: where its pages listen, and their login's."""
 
-    folder: Path
+    backend: Backend
     city: str
     catalog: Catalog
     clock: Callable[[], int] = now_millis
-    log_cap: int = 4 * 1024**3
-    stores: dict[str, SqliteStore] = field(default_factory=dict[str, SqliteStore])
+    host: str = "127.0.0.1"
+    password: str | None = None
+    stores: dict[str, Store] = field(default_factory=dict[str, Store])
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.contract = Contract(self.catalog)
-        self.keys = FileKeys(self.folder / "keys")
-        self.log = EmbeddedLog(self.folder, self.catalog.topics, cap=self.log_cap)
-        self._locks: list[Lock] = []
+        self.contract = Contract(self.catalog, self.backend.registry)
+        self.keys = FileKeys(self.backend.keys)
+
+    @property
+    def log(self) -> Broker:
+        return self.backend.broker
 
     def now(self) -> datetime:
         """The clock's moment."""
@@ -62,25 +66,25 @@ class Engine:
     def urn(self, name: str) -> str:
         return f"urn:jietong:{self.city}:{name}"
 
-    def store(self, name: str, *tables: MetaData) -> SqliteStore:
-        """A program's database, `<name>.db`; with the tables of delivery."""
+    def store(self, name: str, *tables: MetaData) -> Store:
+        """A program's database, with the tables of delivery."""
         return self._opened(name, delivery, *tables)
 
-    def platform(self, name: str, *tables: MetaData) -> SqliteStore:
-        """A stand-in platform's own database, `platform-<name>.db`: none of our tables."""
-        return self._opened(f"platform-{name}", *tables)
+    def platform(self, name: str, *tables: MetaData) -> Store:
+        """A stand-in platform's own database, `platform-<name>`: none of our tables."""
+        return self._opened(f"{PLATFORM}{name}", *tables)
 
-    def outbox(self, store: SqliteStore, name: str | None = None) -> Outbox:
+    def outbox(self, store: Store, name: str | None = None) -> Outbox:
         return Outbox(self.urn(name or store.name), self.contract, self.clock, store.bell)
 
     # -- movements -----------------------------------------------------------------------------------------------------
-    def relay(self, store: SqliteStore, outbox: Outbox) -> Movement:
-        lock = Lock(self.folder / f"{store.path.stem}.relay.lock")
-        self._locks.append(lock)
-        return Relaying(Relay(outbox.source, store, self.log, self.contract, self.clock), store, lock.take)
+    def relay(self, store: Store, outbox: Outbox) -> Movement:
+        mine = self.backend.single(f"{store.name} relay")
+        return Relaying(Relay(outbox.source, store, self.log, self.contract, self.clock), store, mine)
 
-    def consume(self, service: Service, store: SqliteStore, outbox: Outbox) -> Movement:
-        return self._consuming(Consumer(service, store, self.log, outbox), store, outbox, service.types)
+    def consume(self, service: Service, store: Store, outbox: Outbox) -> Movement:
+        consumer = Consumer(service, store, self.log, outbox, member=self.backend.member)
+        return self._consuming(consumer, store, outbox, service.types)
 
     def pour(
         self,
@@ -88,48 +92,52 @@ class Engine:
         types: Sequence[str],
         wanted: Callable[[Envelope], bool],
         sink: Sink,
-        store: SqliteStore,
+        store: Store,
         outbox: Outbox,
     ) -> Movement:
-        pour = Pour(Deliveries(name, types, wanted), sink, store, self.log, outbox)
+        pour = Pour(Deliveries(name, types, wanted), sink, store, self.log, outbox, self.backend.member)
         return self._consuming(pour, store, outbox, types)
 
-    def draw(self, source: Source, store: SqliteStore, outbox: Outbox) -> Movement:
-        return Drawing(Draw(source, store, outbox), store, self.stopping.wait)
+    def draw(self, source: Source, store: Store, outbox: Outbox) -> Movement:
+        return Drawing(
+            Draw(source, store, outbox), store, self.stopping.wait, self.backend.single(f"{store.name} draw")
+        )
 
     def feeds(self) -> list[Program]:
-        """Feeds that were imported since we last looked: each a database `feed-<name>.db` whose outbox wants a relay."""
-        found = {f"feed:{file.stem.removeprefix('feed-')}" for file in self.folder.glob("feed-*.db")}
-        return [self._feed(name) for name in sorted(found - self.stores.keys())]
+        """Feeds that were imported since we last looked: each a database whose outbox wants a relay."""
+        return [self._feed(name) for name in sorted(set(self.backend.feeds()) - self.stores.keys())]
 
     def _feed(self, name: str) -> Program:
         store = self.store(name)
         return Program(name, [self.relay(store, self.outbox(store))])
 
-    def _consuming(self, consumer: Consumer, store: SqliteStore, outbox: Outbox, types: Sequence[str]) -> Movement:
+    def _consuming(self, consumer: Consumer, store: Store, outbox: Outbox, types: Sequence[str]) -> Movement:
         heads = Heads(self.log, self.contract)
         return Consuming(consumer, Completeness(types, store, outbox, heads), store)
 
-    def _opened(self, name: str, *tables: MetaData) -> SqliteStore:
+    def _opened(self, name: str, *tables: MetaData) -> Store:
         if name not in self.stores:
-            file = name.replace(":", "-")
-            self.stores[name] = SqliteStore(self.folder / f"{file}.db", *tables, name=name)
+            self.stores[name] = self.backend.store(name, *tables)
         return self.stores[name]
 
     def close(self) -> None:
-        for store in self.stores.values():
-            store.close()
-        for lock in self._locks:
-            lock.release()
-        self.log.close()
+        self.backend.close()
+
+
+def embedded(
+    folder: Path, city: str, catalog: Catalog, clock: Callable[[], int] = now_millis, log_cap: int = 4 * 1024**3
+) -> Engine:
+    """The engine of one folder. UsageError if another process runs on it."""
+    return Engine(Embedded(folder, catalog, log_cap), city, catalog, clock)
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What `connectors/<x>/__main__.py` and `services/<x>/__main__.py` make: a name and its movements."""
+    """What `connectors/<x>/__main__.py` and `services/<x>/__main__.py` make: a name, its movements, and pages by their path."""
 
     name: str
     movements: Sequence[Movement]
+    pages: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 class Running:

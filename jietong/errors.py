@@ -9,6 +9,7 @@ JietongError
 ├── DamagedError            this copy was damaged on its way: a stray, the gap is asked for again
 └── HaltError               going on would break the promise: the movement stops and says why
     ├── RewoundError          a database was restored from a backup
+    ├── LostError             less came back to it than it had announced: a person asks its readers
     ├── FencedError           another copy of us moved on: roll back and look again
     └── LimitError            too many invalid events: a bad deploy must not drain a topic
 """
@@ -60,6 +61,10 @@ class HaltError(JietongError):
 
 class RewoundError(HaltError):
     """What this database announced is no longer in it: it was restored from a backup."""
+
+
+class LostError(HaltError):
+    """Some of what a restored database had announced is neither in it nor in the log; a reader may have it."""
 
 
 class FencedError(HaltError):

@@ -74,6 +74,6 @@ class Store(Protocol):
 
 
 def placeholders(name: str, values: Iterable[Any]) -> tuple[str, dict[str, Any]]:
-    """`:name0, :name1 …` and their parameters, for an IN list."""
+    """`:name0, :name1 …` and their parameters, for an IN list; of no values one that nothing equals."""
     named = {f"{name}{n}": value for n, value in enumerate(values)}
-    return ", ".join(f":{key}" for key in named), named
+    return ", ".join(f":{key}" for key in named) or "NULL", named

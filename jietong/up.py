@@ -1,8 +1,10 @@
-"""`jietong up`: every program of a city in this process, and the page, until told to stop."""
+"""`jietong up`: every program of a city in this process; `jietong run`: one of them; with their pages, until told to stop."""
 
 from __future__ import annotations
 
+import faulthandler
 import importlib
+import os
 import signal
 import socket
 import sys
@@ -11,6 +13,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -23,11 +26,11 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
-from jietong import catalog, city
+from jietong import backends, catalog, city
 from jietong import settings as settings_
 from jietong.around import logs, metrics
 from jietong.engine import Engine, Program, Running, now_millis
-from jietong.errors import UsageError
+from jietong.errors import RetriableError, UsageError
 from jietong.event import Fate
 from jietong.settings import Settings
 
@@ -38,8 +41,9 @@ PROGRAMS = (
     "connectors.utility",
     "services.hookup",
     "services.transfer",
+    "services.timeline",
 )
-PAGE, COMPANY = "services.timeline", "services.hookup"
+PAGE = "services.timeline"
 TASKED = ("hookup", "transfer")
 """Programs whose database has a table `task`."""
 LOOP_STUCK = 30.0
@@ -62,24 +66,22 @@ class City:
 
 
 def open_engine(settings: Settings) -> tuple[Engine, city.City]:
-    """The engine on the settings' folder, and the city pack it runs. Raises UsageError."""
+    """The engine that the settings name, and the city pack it runs. Raises UsageError."""
     known = catalog.load()
     pack = city.load(settings.city, known)
-    return Engine(settings.data, pack.code, known, log_cap=settings.log_cap), pack
+    password = settings.password.get_secret_value() if settings.password else None
+    return Engine(backends.of(settings, known), pack.code, known, host=settings.host, password=password), pack
 
 
-def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequence[Program]) -> City:
-    """Start these programs, the timeline and the page. Raises UsageError if the page's port is taken."""
+def start(settings: Settings, engine: Engine, programs: Sequence[Program]) -> City:
+    """Start these programs and their pages. Raises UsageError if the port is taken."""
     sock = _listen(settings.host, settings.port)
-    timeline = wiring(PAGE)
-    login = timeline.Login("jietong", settings.password.get_secret_value()) if settings.password else None
-    page, mapping = timeline.build(engine, pack, settings.host, login)
-    company = wiring(COMPANY).company(engine, pack)
-    running = Running(engine, [*programs, mapping, *engine.feeds()]).start()
+    pages = {path: page for program in programs for path, page in program.pages.items()}
+    running = Running(engine, programs).start()
     # no access log: a company's link is its key
     server = uvicorn.Server(
         uvicorn.Config(
-            _app(page, company, running), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
+            _app(pages, running), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=2
         )
     )
     threading.Thread(target=server.run, kwargs={"sockets": [sock]}, name="page", daemon=True).start()
@@ -89,33 +91,41 @@ def start(settings: Settings, engine: Engine, pack: city.City, programs: Sequenc
 
 def up(settings: Settings, say: Callable[[str], None]) -> int:
     """Run until SIGTERM or Ctrl-C; returns the exit code: 0, or 70 if a movement ended by a bug."""
+    return run(settings, PROGRAMS, say, feeds=True)
+
+
+def run(
+    settings: Settings, names: Sequence[str], say: Callable[[str], None], feeds: bool = False, only: str | None = None
+) -> int:
+    """These programs, with their pages and metrics, until told to stop; `feeds`: and the relays of imported feeds. Of a
+    program that has several parts (operators), `only` this one."""
     told = _told_to_stop()
     engine, pack = open_engine(settings)
     try:
-        programs = [program for name in PROGRAMS for program in wiring(name).programs(engine, pack)]
-        city = start(settings, engine, pack, programs)
+        programs = [program for name in names for program in wiring(name).programs(engine, pack)]
+        city = start(settings, engine, _chosen(programs, only) + (engine.feeds() if feeds else []))
         say(f"ready: {pack.name.zh} at {city.address}")
-        bug = _run(city.running, told)
+        bug = _run(city.running, told, feeds, settings.watchdog)
         city.stop()
         return 70 if bug else 0
     finally:
         engine.close()
 
 
+def _chosen(programs: Sequence[Program], only: str | None) -> list[Program]:
+    chosen = [program for program in programs if only is None or program.name.split()[-1] == only]
+    if not chosen:
+        raise UsageError(f"no {only} here; there are {', '.join(program.name.split()[-1] for program in programs)}")
+    return chosen
+
+
 def one(name: str) -> int:
-    """`python -m services.hookup`: one program alone, on the settings' folder. On the embedded engine no other may run there."""
-    told = _told_to_stop()
+    """`python -m services.hookup`: one program alone. On the embedded engine no other may run on its folder."""
     try:
-        engine, pack = open_engine(settings_.load())
-        running = Running(engine, wiring(name).programs(engine, pack)).start()
-        logs.log().info("ready", program=name)
-        bug = _run(running, told)
-        running.stop()
-        engine.close()
+        return run(settings_.load(), [name], print)
     except UsageError as error:
         sys.stderr.write(f"jietong: {error}\n")
         return 2
-    return 70 if bug else 0
 
 
 def _told_to_stop() -> threading.Event:
@@ -126,20 +136,35 @@ def _told_to_stop() -> threading.Event:
     return told
 
 
-def _run(running: Running, told: threading.Event) -> bool:
+def _run(running: Running, told: threading.Event, feeds: bool, limit: float) -> bool:
     """Until told to stop, or until a movement ends by a bug: whether one did. Feeds that are imported meanwhile join in."""
     watch = Watch(running)
     while not told.wait(1.0) and not running.failed.is_set():
         watch.look()
-        for feed in running.engine.feeds():
-            running.add(feed)
-        running.engine.log.trim()
+        _bite(running, limit)
+        with suppress(RetriableError):
+            for feed in running.engine.feeds() if feeds else ():
+                running.add(feed)
+            running.engine.backend.tend()
     if bug := running.bug():
         at = traceback.extract_tb(bug.__traceback__)[-1]
         logs.log().error(
             "movement ended by a bug", kind=type(bug).__name__, at=f"{Path(at.filename).name}:{at.lineno} {at.name}"
         )
     return bug is not None
+
+
+def _bite(running: Running, limit: float) -> None:
+    """A loop that does not move and waits for nothing we know of will not end by itself: say where it is, and end."""
+    now = time.monotonic()
+    stuck = [
+        h.name for h in running.health.values() if h.moved and not (h.waiting or h.halted) and now - h.moved > limit
+    ]
+    if stuck:
+        logs.log().error("a loop does not move; ending this process", movements=stuck, seconds=limit)
+        faulthandler.dump_traceback(sys.stderr, all_threads=True)
+        sys.stderr.flush()
+        os._exit(os.EX_SOFTWARE)
 
 
 class Watch:
@@ -183,7 +208,7 @@ def _listen(host: str, port: int) -> socket.socket:
 
 
 # -- what is seen from outside --------------------------------------------------------------------------------------------
-def _app(page: Starlette, company: Starlette, running: Running) -> Starlette:
+def _app(pages: Mapping[str, Starlette], running: Running) -> Starlette:
     exposition = metrics.exposition(lambda: observed(running))
 
     def measured(_: Request) -> Response:
@@ -204,9 +229,9 @@ def _app(page: Starlette, company: Starlette, running: Running) -> Starlette:
             Route("/metrics", measured),
             Route("/healthz", healthy),
             Route("/readyz", ready),
-            Mount("/company", company),
-            Mount("/static", StaticFiles(packages=[(PAGE, "static")])),  # of both pages; the login is only the map's
-            Mount("/", page),
+            # of both pages; the login is only the map's
+            *([Mount("/static", StaticFiles(packages=[(PAGE, "static")]))] if pages else []),
+            *(Mount(path, pages[path]) for path in sorted(pages, key=len, reverse=True)),
         ]
     )
 

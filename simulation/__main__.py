@@ -10,6 +10,7 @@ import json
 import shutil
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -23,12 +24,13 @@ import connectors.investment.__main__ as investment
 import connectors.realestate.__main__ as realestate
 import connectors.utility.__main__ as utility
 import services.hookup.__main__ as hookup
+import services.timeline.__main__ as timeline
 from jietong import settings as settings_
 from jietong import up
 from jietong.around import logs
 from jietong.catalog import RESEND
 from jietong.city import City
-from jietong.engine import Engine
+from jietong.engine import Engine, Program
 from jietong.errors import JietongError, UsageError
 from jietong.event import Draft
 from services.hookup.door import Door
@@ -50,7 +52,7 @@ def main(
     """Run a simulated city through every platform, connector and service, and verify it."""
     console = Console(stderr=as_json)
     try:
-        code = _run(
+        code = run(
             console,
             settings_.load(data=_fresh(data, projects, seconds, seed), port=port),
             (seed, projects, seconds),
@@ -73,13 +75,28 @@ def main(
     raise typer.Exit(code)
 
 
-def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int, float], as_json: bool) -> int:
+Watching = Callable[[Engine, Sequence[Program]], rest.Watched]
+"""Gets the programs going, those given or others like them elsewhere."""
+
+
+def run(
+    console: Console,
+    settings: settings_.Settings,
+    chosen: tuple[int, int, float],
+    as_json: bool,
+    watch: Watching | None = None,
+) -> int:
+    """Perform a plan (seed, projects, seconds), come to rest, be judged; returns the exit code."""
     logs.set_up()
     engine, pack = up.open_engine(settings)
     history = History(settings.data / "history.ndjson")
     seed, projects, seconds = chosen
     planned = plan(seed, projects, seconds, pack)
-    city = _Simulated(engine, pack, planned, history, seed, settings)
+
+    def here(engine: Engine, programs: Sequence[Program]) -> rest.Watched:
+        return rest.Here(up.start(settings, engine, programs))
+
+    city = _Simulated(engine, pack, planned, history, seed, watch or here)
     try:
         console.print(
             f"{pack.name.zh}: {projects} projects in about {seconds:.0f} s · page {city.address}", soft_wrap=True
@@ -91,7 +108,7 @@ def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int,
         result = report_.read(engine, pack, planned, history, duplicates)
     finally:
         city.stop()
-    verdict = rest.judged(settings.data)
+    verdict = rest.judged(settings)
     good = bool(verdict["clean"]) and result.reached
     history.note("run", "complete" if good else "incomplete")
     history.close()
@@ -109,25 +126,23 @@ def _run(console: Console, settings: settings_.Settings, chosen: tuple[int, int,
 
 
 class _Simulated:
-    """The whole city in this process, and who acts in it."""
+    """A whole city, and who acts in it."""
 
-    def __init__(
-        self, engine: Engine, pack: City, planned: Plan, history: History, seed: int, settings: settings_.Settings
-    ) -> None:
+    def __init__(self, engine: Engine, pack: City, planned: Plan, history: History, seed: int, watch: Watching) -> None:
         self.engine, self.plan, self.history = engine, planned, history
         invest, investing = investment.build(engine)
         build, building = engineering.build(engine, pack)
         registry, registering = realestate.build(engine)
         utilities = utility.build_all(engine, pack)
         self.operators = {name: platform for name, (platform, _) in utilities.items()}
-        hooking = hookup.build(engine, pack)
+        [hooking], [mapping] = hookup.programs(engine, pack), timeline.programs(engine, pack)
         self.officers = Officers(engine, pack, (invest, build, registry), history, planned)
         self.officers.registered = self._block
         store = engine.stores["hookup"]
         self.outbox = engine.outbox(store)
         self.people = People(seed, self.operators, Door(store, self.outbox, pack, engine.keys), threading.Event())
-        programs = [investing, building, registering, hooking, *(program for _, program in utilities.values())]
-        self.city = up.start(settings, engine, pack, programs)
+        operators = [program for _, program in utilities.values()]
+        self.city = watch(engine, [investing, building, registering, hooking, mapping, *operators])
         self.address = self.city.address
 
     def perform(self, console: Console) -> None:
@@ -150,7 +165,7 @@ class _Simulated:
             task = bar.add_task("decided and built", total=total)
             while officers.is_alive():
                 officers.join(0.2)
-                rest.check(self.city.running)
+                self.city.check()
                 bar.update(task, completed=self.officers.done)
                 middle = 0.4 < self.officers.done / total < 0.55
                 self.operators[away].turn(away=middle)
@@ -182,7 +197,7 @@ class _Simulated:
                 "again",
                 Draft(type=RESEND, subject=self.engine.urn("investment"), time=datetime.now(UTC), data=data),
             )
-        rest.until(lambda: self.duplicates() >= 2 * self._sent(subject), self.city.running)
+        rest.until(lambda: self.duplicates() >= 2 * self._sent(subject), self.city)
         self.history.note("again", "ok", duplicates=self.duplicates())
 
     def _sent(self, subject: str) -> int:
@@ -193,12 +208,11 @@ class _Simulated:
 
     def duplicates(self) -> int:
         """Events that readers had already, in this run or, if that was counted, an earlier one of these data."""
-        seen = sum(consumer.counts.duplicates for consumer in self.city.running.consumers())
-        return seen or self.history.states.get("again", {}).get("duplicates", 0)
+        return self.city.duplicates() or self.history.states.get("again", {}).get("duplicates", 0)
 
     def rest(self) -> None:
         """Until nothing is unsent, unread, or waiting, but behind what is held."""
-        rest.until(self._at_rest, self.city.running)
+        rest.until(self._at_rest, self.city)
 
     def predict(self) -> None:
         """What must be held now: the first request that the blocked operator refuses, and, behind it, all of its stream."""
@@ -213,7 +227,7 @@ class _Simulated:
                                   "sequence": sequence, "fate": "parked" if sequence == first else "waiting"})  # fmt: skip
 
     def _at_rest(self) -> bool:
-        return rest.at_rest(self.city.running) and not self._undrawn()
+        return rest.at_rest(self.engine) and not self._undrawn()
 
     def _undrawn(self) -> bool:
         """Whether an operator took a step, or the exchange tables have a row, that its connector has not read yet."""

@@ -20,6 +20,7 @@ from rich.table import Table
 
 import connectors.utility.__main__ as utility
 import services.hookup.__main__ as hookup
+import services.timeline.__main__ as timeline
 import services.transfer.__main__ as transfer
 from connectors.utility.accounts import AccountBook
 from connectors.utility.tables import utility as utility_tables
@@ -114,7 +115,7 @@ def _place(console: Console, real: Path, folder: Path, place: str) -> dict[str, 
     console.print(f"{place}: {sum(drawn['read'] for drawn in first.values())} rows read")
     _run(folder, place)
     again = _brought(real, folder, place)
-    verdict = rest.judged(folder)
+    verdict = rest.judged(settings_.load(data=folder))
     expected = all(
         (first[f.name]["read"], first[f.name]["events"], first[f.name]["rejected"]) == (f.rows, f.events, f.refused)
         for f in PLACES[place]
@@ -152,8 +153,9 @@ def _run(folder: Path, place: str) -> None:
     engine, pack = up.open_engine(settings)
     try:
         _, moving = transfer.build(engine, pack)
-        city = up.start(settings, engine, pack, [hookup.build(engine, pack), moving, *utility.programs(engine, pack)])
-        rest.until(lambda: rest.at_rest(city.running) and not _clerks(engine, pack), city.running)
+        others = [program for wiring in (hookup, timeline, utility) for program in wiring.programs(engine, pack)]
+        city = up.start(settings, engine, [moving, *others])
+        rest.until(lambda: rest.at_rest(engine) and not _clerks(engine, pack), rest.Here(city))
         city.stop()
     finally:
         engine.close()

@@ -34,8 +34,9 @@ from connectors.utility.accounts import Account, AccountBook
 from connectors.utility.platform import Case, Platform
 from connectors.utility.tables import utility as tables
 from jietong import city as cities
+from jietong import settings
 from jietong.catalog import load
-from jietong.engine import Consuming, Engine, Movement, Program
+from jietong.engine import Consuming, Movement, Program, embedded
 from jietong.errors import UsageError
 from jietong.identifiers import CreditCode
 from jietong.workdays import Workdays
@@ -62,7 +63,7 @@ class Year:
         self.zone = ZoneInfo(self.pack.working.zone)
         self.start = datetime(FIRST_DAY.year, FIRST_DAY.month, FIRST_DAY.day, tzinfo=self.zone)
         self.ms = _millis(self.start)
-        self.engine = Engine(folder, self.pack.code, known, clock=lambda: self.ms)
+        self.engine = embedded(folder, self.pack.code, known, clock=lambda: self.ms)
         working = self.pack.working
         self.working = Workdays(
             zone=working.zone, cut_off=working.cut_off, days_off=working.days_off, work_days=working.work_days
@@ -133,7 +134,11 @@ class Year:
 
     def _moved(self) -> int:
         taken = sum(m.consumer.counts.events for m in self.movements if isinstance(m, Consuming))
-        return taken + sum(bounds.end for topic in self.engine.log.every() for bounds in topic.bounds.values())
+        return taken + sum(
+            bounds.end
+            for topic in self.engine.log.topics(self.engine.catalog.topics).values()
+            for bounds in topic.bounds.values()
+        )
 
     def _work(self) -> None:
         now = self.engine.now()
@@ -272,7 +277,7 @@ def main(
         counts = year.counts()
     finally:
         year.close()
-    verdict = rest.judged(data)
+    verdict = rest.judged(settings.load(data=data))
     result = {
         "projects": projects,
         "days": days,

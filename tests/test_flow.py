@@ -24,7 +24,7 @@ import services.timeline.__main__ as timeline
 from connectors.engineering.platform import Work
 from connectors.investment.platform import Application
 from jietong import catalog, city
-from jietong.engine import Engine, Running
+from jietong.engine import Running, embedded
 
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 
@@ -34,7 +34,7 @@ class TinyCity:
 
     def __init__(self, folder: Path) -> None:
         self.pack = city.load("jiangmen", catalog.load())
-        self.engine = Engine(folder, self.pack.code, catalog.load())
+        self.engine = embedded(folder, self.pack.code, catalog.load())
         self.investment, investing = investment.build(self.engine)
         self.engineering, engineers = engineering.build(self.engine, self.pack)
         utilities = utility.build_all(self.engine, self.pack)

@@ -18,7 +18,7 @@ from connectors.utility.accounts import Account, AccountBook
 from connectors.utility.tables import utility as utility_tables
 from jietong import catalog, city
 from jietong.cli import app
-from jietong.engine import Engine, Running
+from jietong.engine import Running, embedded
 from jietong.identifiers import ProjectCode
 
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
@@ -39,7 +39,7 @@ class Hall:
 
     def __init__(self, folder: Path) -> None:
         pack = city.load("jiangmen", catalog.load())
-        self.engine = Engine(folder, pack.code, catalog.load())
+        self.folder, self.engine = folder, embedded(folder, pack.code, catalog.load())
         self.registry, registering = realestate.build(self.engine)
         self.window = realestate.window(self.engine)
         self.counter, transferring = transfer.build(self.engine, pack)
@@ -160,7 +160,7 @@ def test_an_account_that_nobody_finds_is_matched_by_hand_and_goes_on(
     hall.window.register(number, now=MORNING)
     hall.until(lambda: [task.about for task in hall.counter.tasks("unmatched")] == [f"{number}/W1"])
     [water] = [checked for checked in hall.counter.checked(number) if checked.operator == "jm-water"]
-    told = ["--data", str(hall.engine.folder)]
+    told = ["--data", str(hall.folder)]
     match = ["transfers", "match", water.transfer, "W7", "--by", "counter-3", *told]
     assert app.run(["transfers", "show", number, *told]) == 0
     assert "UNMATCHED" in capsys.readouterr().out

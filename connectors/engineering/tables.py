@@ -11,6 +11,7 @@ desk for connection works: nothing of it goes to the ministry.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Numeric, String, Table, Text
@@ -81,7 +82,7 @@ VALID, TOMBSTONE = 1, 0
 NEVER = "9999-01-01"
 """批文有效期限 (PFWJYXQX) of a document without end."""
 
-exchange = MetaData()
+exchange = MetaData(info={"branch": "engineering", "revisions": Path(__file__).with_name("migrations")})
 COLUMNS = {
     PROJECT: """XMDM:24 XMMC:500 GCDM:100 GCFW:2000 QJDGCDM:100 XMTZLY TDHQFS TDSFDSJFA SFWCQYPG SPLCLX LXLX GCFL JSXZ
         XMZJSX GBHY:50 NKGSJ:10 NJCSJ:10 XMSFWQBJ XMWQBJSJ:19 ZTZE:18.6 JSDDXZQH:200 JSDD:500 XMJSDDX:12.6 XMJSDDY:12.6

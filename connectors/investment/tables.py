@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 
 from jietong.store import Row
 
-investment = MetaData()
+investment = MetaData(info={"branch": "investment", "revisions": Path(__file__).with_name("migrations")})
 
 DECIMALS = ("longitude", "latitude", "total_investment", "land_area", "floor_area", "height")
 DAYS = ("planned_start", "planned_finish")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text, UniqueConstraint
 
-realestate = MetaData()
+realestate = MetaData(info={"branch": "realestate", "revisions": Path(__file__).with_name("migrations")})
 
 LICENCE = (
     "licence", "project_code", "status", "holder_uscc", "holder_name", "scope", "units", "issued_on", "valid_until",

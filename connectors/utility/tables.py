@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 
-utility = MetaData()
+utility = MetaData(info={"branch": "utility", "revisions": Path(__file__).with_name("migrations")})
 
 CASE = (
     "case_id", "subject", "utility", "business_kind", "phase", "work", "status", "done", "asked", "round", "request_id",

@@ -16,14 +16,15 @@ import threading
 import time
 import zlib
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 import crc32c  # noqa: F401  # pyright: ignore[reportUnusedImport] — without it kafka-python takes ten times as long
 import zstandard
 from kafka import KafkaAdminClient, KafkaConsumer
+from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.range import RangePartitionAssignor
 from kafka.errors import CorruptRecordError, KafkaError, for_code
@@ -45,11 +46,23 @@ BATCH_BYTES = 900_000
 FETCH_BYTES, LOOK_BYTES = 8 * 1024 * 1024, 64 * 1024
 MOST_UNPACKED = 16 * 1024 * 1024
 LATEST, EARLIEST, NO_SESSION, FINAL_EPOCH, COMMITTED = -1, -2, 0, -1, 1
+MOST_ASKED = 200
+"""Requests of all our threads under way at one broker: at its own limit the client refuses, as if the broker were away."""
+FAILURES = 5
+"""In a row, after which a client is taken for broken, and another made."""
 SUSPICION = 30.0
 """Seconds a reader that met something unreadable looks at each batch itself."""
 GONE = -1
 
 T = TypeVar("T")
+
+
+class Described(NamedTuple):
+    """A topic as it is set up: how many partitions, and its settings in Kafka's words."""
+
+    partitions: int
+    configs: Mapping[str, str]
+
 
 Security = Mapping[str, Any]
 """kafka-python's own words: security_protocol, sasl_…, ssl_…."""
@@ -89,7 +102,8 @@ class Wire:
 
     def __init__(self, servers: str, name: str, security: Security) -> None:
         self._client = KafkaNetClient(bootstrap_servers=servers, client_id=name, request_timeout_ms=int(ANSWER * 1000),
-                                      reconnect_backoff_max_ms=1000, receive_message_max_bytes=2 * FETCH_BYTES, **security)  # fmt: skip
+                                      reconnect_backoff_max_ms=1000, receive_message_max_bytes=2 * FETCH_BYTES,
+                                      max_in_flight_requests_per_connection=MOST_ASKED, **security)  # fmt: skip
         self._manager, self._net = self._client._manager, self._client._net  # pyright: ignore[reportPrivateUsage]  # noqa: SLF001
         self._net.start()
         self._manager.bootstrap(int(ANSWER * 1000))
@@ -118,6 +132,10 @@ class Wire:
                     str(topic.topic_id), {p.partition_index: p.leader_id for p in topic.partitions}
                 )
         return found
+
+    def nodes(self) -> int:
+        self.layout(())
+        return len(list(self._manager.cluster.brokers()))
 
     def close(self) -> None:
         with suppress(Exception):
@@ -160,6 +178,7 @@ class KafkaLog:
         self._wire: Wire | None = None
         self._numbered: Numbered | None = None
         self._leads: dict[str, Lead] = {}
+        self._failed = 0
         self._writing = threading.Lock()
 
     # -- Broker --------------------------------------------------------------------------------------------------------
@@ -228,6 +247,48 @@ class KafkaLog:
                 f"the log has no topic {', '.join(missing[:3])}{' …' if missing[3:] else ''}; `jietong topics apply` makes them"
             )
 
+    def described(self) -> dict[str, Described]:
+        """Every topic there is, as it is set up."""
+        with self._admin() as admin:
+            parts = {
+                topic["name"]: len(topic["partitions"]) for topic in admin.describe_topics() if not topic["is_internal"]
+            }
+            asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(parts)]
+            found = admin.describe_configs(asked, config_filter="all") if asked else {}
+            configs: Mapping[str, Any] = found.get("topic", {})
+        return {
+            name: Described(count, {key: str(entry["value"]) for key, entry in configs.get(name, {}).items()})
+            for name, count in parts.items()
+        }
+
+    def create(self, name: str, partitions: int, replicas: int, configs: Mapping[str, str]) -> None:
+        with self._admin() as admin:
+            wanted = {"num_partitions": partitions, "replication_factor": replicas, "configs": dict(configs)}
+            admin.create_topics({name: wanted}, wait_for_metadata=True)
+
+    def configure(self, name: str, configs: Mapping[str, str]) -> None:
+        with self._admin() as admin:
+            admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, name, dict(configs))])
+
+    def grow(self, name: str, partitions: int) -> None:
+        """More partitions: keys change theirs, so only when everything is read (`jietong topics raise`)."""
+        with self._admin() as admin:
+            admin.create_partitions({name: partitions})
+
+    def brokers(self) -> int:
+        """How many there are."""
+        return self._asked(lambda wire: wire.nodes())
+
+    @contextmanager
+    def _admin(self) -> Generator[Any]:
+        admin = self.admin()
+        try:
+            yield admin
+        except KafkaError as error:
+            raise UsageError(f"log: {_said(error)}") from error
+        finally:
+            admin.close()
+
     def admin(self) -> KafkaAdminClient:
         try:
             return KafkaAdminClient(bootstrap_servers=self.servers, client_id=self.name, **self.security)  # pyright: ignore[reportArgumentType]
@@ -244,23 +305,26 @@ class KafkaLog:
 
     # -- asking ----------------------------------------------------------------------------------------------------------
     def _asked(self, ask: Callable[[Wire], T]) -> T:
-        """Ask the cluster; a client that failed is thrown away, and the next call makes another."""
+        """Ask the cluster. A client that fails again and again is thrown away, and the next call makes another."""
         with self._guard:
             try:
                 wire = self._wire = self._wire or Wire(self.servers, self.name, self.security)
             except Exception as error:
                 raise RetriableError(f"log: {_said(error)}") from error
         try:
-            return ask(wire)
+            answer = ask(wire)
         except (KafkaError, RuntimeError, OSError) as error:
             with self._guard:
-                if self._wire is wire:
+                self._failed += 1
+                if self._wire is wire and (self._failed >= FAILURES or not isinstance(error, KafkaError)):
                     self._lost()
             raise RetriableError(f"log: {_said(error)}") from error
+        self._failed = 0
+        return answer
 
     def _lost(self) -> None:
         wire, self._wire, self._numbered = self._wire, None, None
-        self._leads = {}
+        self._leads, self._failed = {}, 0
         if wire:
             wire.close()
 
@@ -451,13 +515,15 @@ class KafkaReader(ConsumerRebalanceListener):
             raise RetriableError(f"log: {_said(error)}") from error
 
     def _joined(self) -> Any:
-        consumer = KafkaConsumer(
-            bootstrap_servers=self._log.servers, client_id=self._log.name, group_id=self._group, enable_auto_commit=False,
-            auto_offset_reset="earliest", isolation_level="read_committed", allow_auto_create_topics=False, bootstrap_timeout_ms=int(ANSWER * 1000),
-            partition_assignment_strategy=(RangePartitionAssignor,), session_timeout_ms=10_000, heartbeat_interval_ms=3_000,
-            max_poll_interval_ms=int(self._log.poll_interval * 1000), request_timeout_ms=int(ANSWER * 1000), fetch_max_bytes=FETCH_BYTES,
-            reconnect_backoff_max_ms=1000, metrics_enabled=False, metadata_max_age_ms=30_000, **self._log.security,
-        )  # fmt: skip
+        options: dict[str, Any] = {
+            "bootstrap_servers": self._log.servers, "client_id": self._log.name, "group_id": self._group, "enable_auto_commit": False,
+            "auto_offset_reset": "earliest", "isolation_level": "read_committed", "allow_auto_create_topics": False,
+            "bootstrap_timeout_ms": int(ANSWER * 1000), "request_timeout_ms": int(ANSWER * 1000), "session_timeout_ms": 10_000,
+            "heartbeat_interval_ms": 3_000, "max_poll_interval_ms": int(self._log.poll_interval * 1000), "reconnect_backoff_max_ms": 1000,
+            "partition_assignment_strategy": (RangePartitionAssignor,), "fetch_max_bytes": FETCH_BYTES, "metrics_enabled": False,
+            "metadata_max_age_ms": 30_000, **self._log.security,
+        }  # fmt: skip
+        consumer = KafkaConsumer(**options)
         consumer.subscribe(self._topics, listener=self)
         self._consumer = consumer
         return consumer

@@ -24,13 +24,17 @@ from psycopg.abc import Buffer
 from psycopg.adapt import Loader
 from sqlalchemy import MetaData
 from sqlalchemy.dialects import postgresql as dialect
+from sqlalchemy.exc import DBAPIError
 
+from jietong import migrations
 from jietong.errors import InvalidEventError, JietongError, RetriableError, UsageError
 from jietong.store import Bell, Parameters, Row
 
 OLDEST = 15
-MOST_CONNECTIONS = 10
-"""Of one store in one process: who wants another waits."""
+MOST_CONNECTIONS = 12
+"""Of one process, for all its stores together: who wants another waits."""
+ENOUGH = 4
+"""Resting sessions, from which on one changes its schema rather than a new one being opened."""
 PATIENCE = 30.0
 """Seconds a program that starts waits for a database that does not answer."""
 SESSION: Mapping[str, Any] = {
@@ -92,7 +96,9 @@ class PostgresTransaction:
 
     def lock(self, names: Iterable[str]) -> None:
         if keys := sorted({_key(name) for name in names}):
-            self.execute("SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k", {"keys": keys})
+            self.execute(
+                "SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k", {"keys": keys}
+            )
 
     def after_commit(self, ring: Bell) -> None:
         if ring not in self.bells:
@@ -125,6 +131,8 @@ class Database:
         self.url, self.process = url, uuid4().hex
         self._locks = Locks(lambda: self.connect("locks"))
         self._notices = Notices(self)
+        self._free: list[tuple[str, psycopg.Connection[Row]]] = []
+        self._room, self._taking = threading.BoundedSemaphore(MOST_CONNECTIONS), threading.Lock()
         with self._first(patience) as connection:
             version = connection.info.server_version // 10_000
         if version < OLDEST:
@@ -145,6 +153,14 @@ class Database:
             raise RetriableError(f"database: {_said(error)}") from error
         return connection
 
+    def schemas(self) -> list[str]:
+        """The stores that are here, by name."""
+        with self.connect("schemas") as connection:
+            rows = connection.execute(
+                "SELECT nspname FROM pg_namespace WHERE nspname !~ '^(pg_|information_schema|public)' ORDER BY 1"
+            )
+            return [row[0] for row in rows.fetchall()]
+
     def listen(self, channel: str, bell: PostgresBell) -> None:
         self._notices.add(channel, bell)
 
@@ -152,9 +168,44 @@ class Database:
         """Whether this process holds the lock of this name, now; taken if it is free. RetriableError while away."""
         return self._locks.hold(name)
 
+    @contextmanager
+    def connection(self, schema: str) -> Generator[psycopg.Connection[Row]]:
+        """A session on a schema, for one transaction: one that was there last, or any that is free, or a new one."""
+        with self._room:
+            connection = self._set(schema)
+            try:
+                yield connection
+            finally:
+                if connection.broken or connection.closed or connection.info.transaction_status:
+                    connection.close()
+                else:
+                    self._free.append((schema, connection))
+
     def close(self) -> None:
         self._notices.close()
         self._locks.close()
+        while self._free:
+            self._free.pop()[1].close()
+
+    def _set(self, schema: str) -> psycopg.Connection[Row]:
+        found = self._spare(schema)
+        if found is None or found[0] != schema:
+            connection = found[1] if found else self.connect("store")
+            try:
+                connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+            except psycopg.Error as error:
+                connection.close()
+                raise RetriableError(f"database: {_said(error)}") from error
+            return connection
+        return found[1]
+
+    def _spare(self, schema: str) -> tuple[str, psycopg.Connection[Row]] | None:
+        """The one used last on this schema, or, when there are enough of others, the one that rested longest."""
+        with self._taking:
+            for n in range(len(self._free) - 1, -1, -1):
+                if self._free[n][0] == schema:
+                    return self._free.pop(n)
+            return self._free.pop(0) if len(self._free) >= ENOUGH else None
 
     @contextmanager
     def _first(self, patience: float) -> Generator[psycopg.Connection[Row]]:
@@ -165,7 +216,9 @@ class Database:
                     yield connection
                     return
             except psycopg.ProgrammingError as error:
-                raise UsageError(f"JIETONG_DATABASE_URL: not the address of a PostgreSQL database: {_said(error)}") from None
+                raise UsageError(
+                    f"JIETONG_DATABASE_URL: not the address of a PostgreSQL database: {_said(error)}"
+                ) from None
             except psycopg.OperationalError as error:
                 if _refused(error) or time.monotonic() > until:
                     raise UsageError(f"{self.name}: {_said(error)}; see JIETONG_DATABASE_URL") from None
@@ -173,7 +226,10 @@ class Database:
 
 
 class PostgresStore:
-    """See `jietong.store.Store`. Its tables are in the schema of its name."""
+    """See `jietong.store.Store`. Its tables are in the schema of its name.
+
+    Raises UsageError, naming the command that mends it, if they are not there, or not those of this release.
+    """
 
     def __init__(self, database: Database, name: str, *tables: MetaData) -> None:
         self.name, self.database = name, database
@@ -181,15 +237,13 @@ class PostgresStore:
         self._types = {f"{table.name}.{column.name}": column.type.compile(dialect=dialect.dialect())
                        for metadata in tables for table in metadata.sorted_tables for column in table.columns}  # fmt: skip
         self._channel = f"jietong_{_key(name):x}"
-        self._free: list[psycopg.Connection[Row]] = []
-        self._room = threading.BoundedSemaphore(MOST_CONNECTIONS)
-        self._closed = False
         self.commits = 0
+        self._verify(tables)
         database.listen(self._channel, self.bell)
 
     @contextmanager
     def transaction(self) -> Generator[PostgresTransaction]:
-        with self._connection() as connection:
+        with self.database.connection(self.name) as connection:
             tx = PostgresTransaction(connection, self._types)
             tx.execute("BEGIN")
             try:
@@ -207,7 +261,7 @@ class PostgresStore:
 
     @contextmanager
     def snapshot(self) -> Generator[PostgresTransaction]:
-        with self._connection() as connection:
+        with self.database.connection(self.name) as connection:
             tx = PostgresTransaction(connection, self._types)
             tx.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
@@ -217,9 +271,14 @@ class PostgresStore:
                     connection.execute("ROLLBACK")
 
     def close(self) -> None:
-        self._closed = True
-        while self._free:
-            self._free.pop().close()
+        """Its sessions are the database's."""
+
+    def _verify(self, tables: Sequence[MetaData]) -> None:
+        try:
+            with migrations.in_schema(lambda: self.database.connect(self.name), self.name) as connection:
+                migrations.verify(connection, migrations.branches(*tables))
+        except DBAPIError as error:
+            raise _meaning(error.orig) if isinstance(error.orig, psycopg.Error) else error from error
 
     def _commit(self, connection: psycopg.Connection[Row]) -> None:
         try:
@@ -230,26 +289,6 @@ class PostgresStore:
 
     def _ring_others(self, tx: PostgresTransaction) -> None:
         tx.execute("SELECT pg_notify(:channel, :process)", {"channel": self._channel, "process": self.database.process})
-
-    @contextmanager
-    def _connection(self) -> Generator[psycopg.Connection[Row]]:
-        with self._room:
-            connection = self._opened()
-            try:
-                yield connection
-            finally:
-                if connection.broken or connection.closed or self._closed or connection.info.transaction_status:
-                    connection.close()
-                else:
-                    self._free.append(connection)
-
-    def _opened(self) -> psycopg.Connection[Row]:
-        while self._free:
-            with suppress(IndexError):
-                return self._free.pop()
-        connection = self.database.connect(self.name)
-        connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(self.name)))
-        return connection
 
 
 class Locks:
@@ -384,7 +423,9 @@ def _arrayed(statement: str) -> tuple[str, str, list[tuple[str, str]], Sequence[
     return None
 
 
-def _inserting(table: str, columns: str, values: str, rest: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
+def _inserting(
+    table: str, columns: str, values: str, rest: str
+) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
     names = [name.strip() for name in columns.split(",")]
     given = [value.strip() for value in values.split(",")]
     if ":" in rest or len(names) != len(given) or len(set(given)) != len(given):
@@ -394,7 +435,12 @@ def _inserting(table: str, columns: str, values: str, rest: str) -> tuple[str, s
     found = UNIQUE.search(rest)
     key = [name.strip().strip('"') for name in found[1].split(",")] if found else []
     unique = [parameter for parameter, column in pairs if column in key]
-    return f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {{rows}} ORDER BY v.ordinality {rest.strip()}", table, pairs, unique
+    return (
+        f"INSERT INTO {table} ({columns}) SELECT {chosen} FROM {{rows}} ORDER BY v.ordinality {rest.strip()}",
+        table,
+        pairs,
+        unique,
+    )
 
 
 def _updating(table: str, changes: str, where: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
@@ -436,14 +482,21 @@ def _meaning(error: psycopg.Error) -> Exception:
         return InvalidEventError(f"the database refuses a value ({type(error).__name__})")
     if state in MISSING:
         return UsageError(f"database: {error.diag.message_primary}; `jietong db upgrade` makes its tables")
-    if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError) or state in WRONG or state[:2] == "25":
+    if (
+        isinstance(error, psycopg.OperationalError | psycopg.InterfaceError | psycopg.InternalError)
+        or state in WRONG
+        or state[:2] == "25"
+    ):
         return RetriableError(f"database: {_said(error)}")
     return error
 
 
 def _refused(error: psycopg.OperationalError) -> bool:
     """Whether waiting does not help. psycopg gives no SQLSTATE of a connection that failed: the server's words."""
-    return any(word in str(error) for word in ("authentication failed", "does not exist", "no pg_hba.conf entry", "could not translate host name"))
+    return any(
+        word in str(error)
+        for word in ("authentication failed", "does not exist", "no pg_hba.conf entry", "could not translate host name")
+    )
 
 
 def _said(error: psycopg.Error) -> str:

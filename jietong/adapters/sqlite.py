@@ -15,10 +15,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
+import sqlalchemy
 from sqlalchemy import MetaData
-from sqlalchemy.dialects import sqlite as dialect
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.exc import DBAPIError
 
+from jietong import migrations
 from jietong.errors import InvalidEventError, RetriableError, UsageError
 from jietong.store import Bell, Parameters, Row
 
@@ -126,8 +127,7 @@ class SqliteStore:
         self._lock = threading.Lock()
         self._local = threading.local()
         self._opened: list[Connection] = []
-        with self.snapshot() if read_only else self.transaction() as tx:
-            self._prepare(tx, tables)
+        self._prepare(tables)
 
     @contextmanager
     def transaction(self) -> Generator[SqliteTransaction]:
@@ -188,17 +188,9 @@ class SqliteStore:
         return found
 
     def _connect(self) -> sqlite3.Connection:
-        try:
-            uri = f"{self.path.absolute().as_uri()}{'?mode=ro' if self._read_only else ''}"
-            db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, check_same_thread=False)
-            db.execute("PRAGMA schema_version")  # reads the file: one that is no database is found out here
-            if not self._read_only:
-                db.execute("PRAGMA journal_mode = WAL")
-                db.execute("PRAGMA synchronous = FULL")
-            if self.limit_pages:
-                db.execute(f"PRAGMA max_page_count = {self.limit_pages}")
-        except sqlite3.DatabaseError as error:
-            raise UsageError(f"{self.path}: cannot be opened as a database: {error}") from error
+        db = connected(self.path, self._read_only)
+        if self.limit_pages:
+            db.execute(f"PRAGMA max_page_count = {self.limit_pages}")
         return db
 
     def _commit(self, db: sqlite3.Connection) -> None:
@@ -211,24 +203,46 @@ class SqliteStore:
                 raise RetriableError(f"{self.path.name}: no space left: nothing was committed") from error
             self.ended(error)
 
-    def _prepare(self, tx: SqliteTransaction, tables: Sequence[MetaData]) -> None:
-        found = tx.execute("PRAGMA user_version").one()
-        if found and found[0] > FORMAT:
-            raise UsageError(
-                f"{self.path}: written by a newer Jietong (format {found[0]}, this one knows {FORMAT}); upgrade it"
-            )
-        if found and 0 < found[0] < FORMAT:
-            raise UsageError(
-                f"{self.path}: written by an older Jietong (format {found[0]}, this one has {FORMAT}); run that one, or begin a new folder"
-            )
-        if self._read_only:
-            return
-        for metadata in tables:
-            for table in metadata.sorted_tables:
-                tx.execute(str(CreateTable(table, if_not_exists=True).compile(dialect=dialect.dialect())))
-                for index in sorted(table.indexes, key=lambda i: str(i.name)):
-                    tx.execute(str(CreateIndex(index, if_not_exists=True).compile(dialect=dialect.dialect())))
-        tx.execute(f"PRAGMA user_version = {FORMAT}")
+    def _prepare(self, tables: Sequence[MetaData]) -> None:
+        with changing(self.path, self._read_only) as connection:
+            if not self._read_only:
+                migrations.create(connection, tables)
+            migrations.verify(connection, migrations.branches(*tables))
+
+
+def connected(path: Path, read_only: bool = False) -> sqlite3.Connection:
+    """Raises UsageError if there is no database, or what is there is none."""
+    try:
+        uri = f"{path.absolute().as_uri()}{'?mode=ro' if read_only else ''}"
+        db = sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5, check_same_thread=False)
+        db.execute("PRAGMA schema_version")  # reads the file: one that is no database is found out here
+        if not read_only:
+            db.execute("PRAGMA journal_mode = WAL")
+            db.execute("PRAGMA synchronous = FULL")
+    except sqlite3.DatabaseError as error:
+        raise UsageError(f"{path}: cannot be opened as a database: {error}") from error
+    return db
+
+
+@contextmanager
+def changing(path: Path, read_only: bool = False) -> Generator[sqlalchemy.Connection]:
+    """One transaction on the file, for its tables. Raises UsageError if the file is of another format."""
+    try:
+        with migrations.in_file(lambda: connected(path, read_only), read_only) as connection:
+            found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+            if found > FORMAT:
+                raise UsageError(
+                    f"{path}: written by a newer Jietong (format {found}, this one knows {FORMAT}); upgrade it"
+                )
+            if 0 < found < FORMAT:
+                raise UsageError(
+                    f"{path}: written by an older Jietong (format {found}, this one has {FORMAT}); run that one, or begin a new folder"
+                )
+            yield connection
+            if not read_only and not found:
+                connection.exec_driver_sql(f"PRAGMA user_version = {FORMAT}")
+    except DBAPIError as error:
+        raise _translated(error.orig if isinstance(error.orig, sqlite3.Error) else error) from error
 
 
 def refuse_network_mount(folder: Path) -> None:

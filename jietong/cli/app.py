@@ -20,6 +20,7 @@ from jietong.cli import (
     backup,
     city,
     company,
+    db,
     doctor,
     explain,
     figures,
@@ -27,9 +28,11 @@ from jietong.cli import (
     impact,
     importing,
     leads,
+    outbox,
     schema,
     status,
     tail,
+    topics,
     transfers,
     verify,
 )
@@ -78,11 +81,28 @@ def up(data: Data = None, pack: CityPack = None, host: Host = None, port: Port =
     raise typer.Exit(city_up.up(settings.load(data=data, city=pack, host=host, port=port), print))
 
 
+@app.command("run")
+def run_(
+    program: Annotated[str, typer.Argument(help="Its import name, such as services.hookup.")],
+    operator: Annotated[str | None, typer.Option(help="Of connectors.utility: this operator alone.")] = None,
+    data: Data = None,
+    pack: CityPack = None,
+    host: Host = None,
+    port: Port = None,
+) -> None:
+    """Run one program, with its metrics and pages, until told to stop; copies of it share the work."""
+    from jietong import settings  # noqa: PLC0415 — a web server is loaded only where one runs
+    from jietong import up as city_up  # noqa: PLC0415 — the page and its server load only where they run
+
+    chosen = settings.load(data=data, city=pack, host=host, port=port)
+    raise typer.Exit(city_up.run(chosen, [program], print, only=operator))
+
+
 tasks_app = typer.Typer(invoke_without_command=True, callback=held.tasks)
 tasks_app.command("done")(ask.done)
 
 for name, command in {
-    "status": status.status, "topics": status.topics, "tail": tail.tail, "held": held.held, "explain": explain.explain, "impact": impact.impact,
+    "status": status.status, "tail": tail.tail, "held": held.held, "explain": explain.explain, "impact": impact.impact,
     "figures": figures.figures,
     "verify": verify.verify, "redrive": ask.redrive, "skip": ask.skip, "resolve": ask.resolve, "resume": ask.resume,
     "confirm": ask.confirm, "import": importing.import_, "backup": backup.backup, "restore": backup.restore,
@@ -91,7 +111,8 @@ for name, command in {
     app.command(name)(command)
 for name, group in {
     "tasks": tasks_app, "leads": leads.leads_app, "answers": leads.answers_app, "mapping": importing.mapping_app,
-    "company": company.app, "city": city.app, "transfers": transfers.app, "schema": schema.app,
+    "company": company.app, "city": city.app, "transfers": transfers.app, "schema": schema.app, "topics": topics.app, "db": db.app,
+    "outbox": outbox.app,
 }.items():  # fmt: skip
     app.add_typer(group, name=name)
 

@@ -44,8 +44,9 @@ class Completeness:
                 (gap.stream.source, gap.stream.type, gap.stream.subject): gap.last for gap in gaps
             }
             missing |= {(source, type, ""): 0 for source, type in short}
+            missing |= {(source, type, ""): known[source, type] for source, type in _ahead(known, announced)}
             _forget(tx, missing)
-            due = [what for what in sorted(missing) if _may_ask(tx, what, self.outbox.clock())]
+            due = [what for what, after in sorted(missing.items()) if _may_ask(tx, what, after, self.outbox.clock())]
             self.outbox.add(tx, *(self._request(what, missing[what]) for what in due))
         return len(due)
 
@@ -64,11 +65,11 @@ class Completeness:
         self, tx: Transaction, known: Mapping[tuple[str, str], int], announced: Mapping[str, Announced], now: int
     ) -> None:
         """A sum above the head: an owner was restored without asking us. A head that stands still, or is missing."""
+        ahead = _ahead(known, announced)
         for source, type in known:
-            ahead = source in announced and known[source, type] > announced[source].head.counts.get(type, 0)
             _alarm(
                 tx,
-                ahead,
+                (source, type) in ahead,
                 "ahead",
                 f"{source}/{type}",
                 "we know more events than their owner announces: was it restored?",
@@ -99,6 +100,12 @@ class Completeness:
             alarms.clear(tx, "no-head", source)
 
 
+def _ahead(known: Mapping[tuple[str, str], int], announced: Mapping[str, Announced]) -> set[tuple[str, str]]:
+    """Where we know more than is announced. Asking for what comes after it tells the owner, which then stands still."""
+    return {(source, type) for (source, type), total in known.items()
+            if source in announced and total > announced[source].head.counts.get(type, 0)}  # fmt: skip
+
+
 def _alarm(tx: Transaction, on: bool, name: str, about: str, detail: str, now: int) -> None:
     if on:
         alarms.raise_(tx, name, about, detail, now)
@@ -106,10 +113,10 @@ def _alarm(tx: Transaction, on: bool, name: str, about: str, detail: str, now: i
         alarms.clear(tx, name, about)
 
 
-def _may_ask(tx: Transaction, what: What, now: int) -> bool:
-    """A gap at once, a short sum after two minutes without reaching it; then again after ten minutes, doubling."""
+def _may_ask(tx: Transaction, what: What, after: int, now: int) -> bool:
+    """A gap, or to be ahead, at once; a short sum after two minutes without reaching it. Again after ten minutes, doubling."""
     named = dict(zip(("source", "type", "subject"), what, strict=True))
-    first = now if what[2] else now + GRACE
+    first = now if what[2] or after else now + GRACE
     tx.execute("INSERT INTO asked (source, type, subject, next_at, wait) VALUES (:source, :type, :subject, :first, :patience) ON CONFLICT DO NOTHING",
                {**named, "first": first, "patience": PATIENCE})  # fmt: skip
     return tx.execute("UPDATE asked SET next_at = :now + wait, wait = wait * 2 WHERE source = :source AND type = :type AND subject = :subject "

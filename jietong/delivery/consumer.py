@@ -8,9 +8,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 from jietong import failpoint
-from jietong.broker import Broker, Place, Record, partition_of
+from jietong.broker import Assignment, Broker, Place, Record, partition_of
 from jietong.contract import MAX_BODY, Contract
-from jietong.delivery import alarms, heads, inbox, positions
+from jietong.delivery import alarms, inbox, positions, quiet, rebase
 from jietong.delivery.inbox import Accepted, Standing
 from jietong.delivery.limits import USUAL, Limit, Window
 from jietong.delivery.outbox import Outbox
@@ -37,6 +37,7 @@ class Work:
     drafts: list[Envelope] = field(default_factory=list[Envelope])
     duplicates: int = 0
     strays: int = 0
+    quiet: bool = False
 
 
 @dataclass(slots=True)
@@ -70,6 +71,7 @@ class Consumer:
         self.paused = False
         self._limit, self._running = limit, f"running {member}".rstrip()
         self._reader = broker.reader(service.name, service.types)
+        self._assigned: Assignment | None = None
         self._at: dict[Place, Position] = {}
         self._partitions: Mapping[str, int] = {}
         self._windows: dict[str, Window] = {}
@@ -80,9 +82,8 @@ class Consumer:
     # -- life --------------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Before the first position is moved. Raises RewoundError, HaltError for a missing position, RetriableError."""
-        announced = heads.Heads(self.broker, self.contract).read()
+        rebase.refuse_restored(self.store, self.broker, self.contract, self.outbox.source)
         with self.store.transaction() as tx:
-            heads.check(tx, self.outbox.source, announced)
             provision(tx, self.broker, self.service.types)
             died = (
                 tx.execute(
@@ -94,7 +95,7 @@ class Consumer:
             self._windows = {topic: Window.load(tx, topic, self._limit) for topic in self.service.types}
         self._careful = self._careful or (died and not self._living)
         self._living = True
-        self._at.clear()
+        self._assigned = None
         self.relocate()
 
     def stop(self) -> None:
@@ -111,12 +112,15 @@ class Consumer:
             ready = inbox.at_turn(tx)
         self._partitions = Counter(place.topic for place in stored)
         assigned = self._reader.assigned()
-        if missing := assigned - stored.keys():
+        if assigned != self._assigned:
+            self._at.clear()
+            self._assigned = assigned
+        if missing := assigned.places - stored.keys():
             place = min(missing)
             raise HaltError(
                 f"{self.service.name}: no position for {place.topic}/{place.partition}; nothing jumps quietly: restore it"
             )
-        for place, here in positions.located(self.broker, [stored[place] for place in assigned]).items():
+        for place, here in positions.located(self.broker, [stored[place] for place in assigned.places]).items():
             old = stored[place]
             if here != old:
                 with self.store.transaction() as tx:
@@ -147,8 +151,7 @@ class Consumer:
     # -- one batch ---------------------------------------------------------------------------------------------------
     def step(self, seconds: float) -> int:
         """Poll once, waiting at most so long; returns the number of records taken."""
-        if self._reader.assigned() != self._at.keys():
-            self._at.clear()
+        if self._reader.assigned() != self._assigned:
             self.relocate()
         if self._owed and not self._careful:
             owed, self._owed = self._owed, set[Stream]()
@@ -194,6 +197,7 @@ class Consumer:
             work = Work(verdicts, {topic: window.copy() for topic, window in self._windows.items()})
             try:
                 with self.store.transaction() as tx:
+                    work.quiet = quiet.holds(tx)
                     do(tx, work)
                     inbox.settle_many(tx, work.settled, self.clock())
                     self.outbox.put(tx, sorted(work.drafts, key=lambda e: e.key.subject))
@@ -249,7 +253,8 @@ class Consumer:
             return self._hold(tx, work, key, fault)
         try:
             fate = self.service.learn(tx, event)
-            work.drafts += [self.outbox.prepare(draft, event) for draft in self.service.due(tx, event.subject, event)]
+            due = () if work.quiet else self.service.due(tx, event.subject, event)
+            work.drafts += [self.outbox.prepare(draft, event) for draft in due]
         except Fault as fault:
             fault.key = key
             raise
@@ -277,14 +282,17 @@ class Consumer:
                       "`jietong resolve`", self.clock())  # fmt: skip
 
     def wake(self) -> int:
-        """Let speak what is due by the hour alone, though nothing came for it; returns how many subjects that were."""
+        """Let speak what is due by the hour alone, though nothing came for it; returns how many subjects that were. After
+        a rebase every subject is, once."""
         with self.store.snapshot() as tx:
-            subjects = sorted(self.service.waking(tx, self.clock()))
-        if subjects:
-            self._judged(lambda tx, work: self._woken(tx, work, subjects))
+            after, subjects = quiet.wakes(tx, self.service, self.clock())
+        if subjects or after is not None:
+            self._judged(lambda tx, work: self._woken(tx, work, after, subjects))
         return len(subjects)
 
-    def _woken(self, tx: Transaction, work: Work, subjects: Sequence[str]) -> None:
+    def _woken(self, tx: Transaction, work: Work, after: str | None, subjects: Sequence[str]) -> None:
+        if work.quiet or (after is not None and not quiet.reconciled(tx, after, subjects)):
+            return  # another copy of us was faster
         tx.lock(subjects)
         for subject in subjects:
             work.drafts += [self.outbox.prepare(draft) for draft in self.service.due(tx, subject, None)]
@@ -377,6 +385,7 @@ class Consumer:
     def beat(self) -> None:
         """Positions again, what is due for another try, and whether too much is unsettled."""
         self.relocate()
+        quiet.look(self.store, self.broker, self.contract, self.service)
         now = self.clock()
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now", {"now": now}).all()

@@ -9,15 +9,18 @@ from typing import NamedTuple
 from uuid6 import uuid7
 
 from jietong.broker import Broker, Message, Place, Record
-from jietong.catalog import HEADS
+from jietong.catalog import HEADS, source_name
 from jietong.contract import Contract
 from jietong.delivery import outbox
 from jietong.delivery.outbox import Head
-from jietong.errors import DamagedError, Fault, RewoundError
+from jietong.errors import DamagedError, Fault
 from jietong.event import Draft, Envelope, Key
 from jietong.store import Transaction
 
 PAGE = 1000
+REWOUND = "rewound"
+"""The mark of a database that was found to be older than its head, until it is rebased: a connector that reads its rows again
+may meanwhile make up the number, and even the newest id, of what is gone."""
 
 
 class Announced(NamedTuple):
@@ -69,16 +72,22 @@ def message(contract: Contract, source: str, head: Head, now: int) -> Message:
     return contract.message(Envelope(key=key, id=uuid7(), fingerprint=fingerprint, body=body, time=now, recorded=now))
 
 
-def check(tx: Transaction, source: str, announced: Mapping[str, Announced]) -> None:
-    """RewoundError if this database lacks what it once announced: it was restored from a backup.
+def rewound(tx: Transaction, source: str, announced: Mapping[str, Announced]) -> bool:
+    """Whether this database lacks what it once announced: then it was restored from a backup.
 
     The sums too: the newest row may be there, and an earlier one, committed later, not.
     """
+    if tx.execute("SELECT 1 FROM mark WHERE name = :name", {"name": REWOUND}).one():
+        return True
     if not (found := announced.get(source)) or not found.head.newest:
-        return
+        return False
     here = outbox.head(tx).counts
-    if not outbox.has(tx, found.head.newest) or any(here.get(t, 0) < n for t, n in found.head.counts.items()):
-        raise RewoundError(
-            f"{source}: this database was restored from a backup: events it has announced are no longer in it. "
-            "Nothing was sent. Restore a newer backup, or bring the missing events back before it goes on."
-        )
+    return not outbox.has(tx, found.head.newest) or any(here.get(t, 0) < n for t, n in found.head.counts.items())
+
+
+def restored(source: str) -> str:
+    """What to say of it, and the way on."""
+    return (
+        f"{source}: this database was restored from a backup: events it has announced are no longer in it. "
+        f"Nothing was sent. Stop, and bring them back: `jietong outbox rebase {source_name(source)}`."
+    )

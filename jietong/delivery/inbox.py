@@ -31,8 +31,9 @@ WHERE j.source = i.source AND j.type = i.type AND j.subject = i.subject AND j.se
 UNION SELECT source, type, subject, sequence - 1 FROM inbox
 WHERE fate IN ('waiting', 'parked', 'dead') AND fate = 'parked' AND length(fingerprint) = 5"""
 """The list of fates says nothing that the next word does not: it lets SQLite use the partial index `held`."""
-AT_TURN = """SELECT s.source, s.type, s.subject FROM inbox i JOIN stream s USING (source, type, subject)
-WHERE i.fate IN ('waiting', 'parked', 'dead') AND i.fate = 'waiting' AND i.sequence = s.last + 1 AND s.conflict = 0"""
+AT_TURN = """SELECT DISTINCT s.source, s.type, s.subject FROM inbox i JOIN stream s USING (source, type, subject)
+JOIN inbox n ON n.source = s.source AND n.type = s.type AND n.subject = s.subject AND n.sequence = s.last + 1
+WHERE i.fate IN ('waiting', 'parked', 'dead') AND i.fate = 'waiting' AND s.conflict = 0 AND n.fate NOT IN ('parked', 'dead')"""
 LONGEST_REASON = 300
 
 
@@ -185,7 +186,7 @@ def gaps(tx: Transaction) -> list[Gap]:
 
 
 def at_turn(tx: Transaction) -> list[Stream]:
-    """Streams whose next event waits here, with nothing before it."""
+    """Streams where something waits, and the next event is here and not held: it waits, or a person has stepped over it."""
     return [Stream(*row) for row in tx.execute(AT_TURN).all()]
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import starmap
 from typing import Any, NamedTuple
@@ -26,6 +26,8 @@ COUNT = """INSERT INTO counter (source, type, subject, sequence) VALUES (:source
 ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + :more RETURNING sequence"""
 TOTAL = """INSERT INTO total (source, type, sequence) VALUES (:source, :type, :more)
 ON CONFLICT (source, type) DO UPDATE SET sequence = total.sequence + :more"""
+REBASED = "rebased"
+"""The mark of an outbox that was given back what it had lost: whoever made those events may make them again."""
 LAST_OF_EACH = """UPDATE outbox SET sent = 0 WHERE type = :type AND sequence = (SELECT sequence FROM counter c
 WHERE c.source = outbox.source AND c.type = outbox.type AND c.subject = outbox.aggregateid)"""
 
@@ -69,14 +71,15 @@ class Outbox:
             return []
         recorded = self.clock()
         streams: defaultdict[Stream, list[Envelope]] = defaultdict(list)
-        for envelope in envelopes:
+        fresh = _not_here(tx, envelopes)
+        for envelope in fresh:
             streams[envelope.key.stream].append(envelope)
         numbered: dict[UUID, Envelope] = {}
         for stream in sorted(streams):
-            first = _counted(tx, stream, len(streams[stream])) - len(streams[stream])
+            first = counted(tx, stream, len(streams[stream])) - len(streams[stream])
             for n, e in enumerate(streams[stream], first + 1):
                 numbered[e.id] = replace(e, key=Key(*stream, n), recorded=recorded)
-        insert(tx, [numbered[e.id] for e in envelopes])
+        insert(tx, [numbered[e.id] for e in fresh])
         tx.after_commit(self.bell)
         return [e.id for e in envelopes]
 
@@ -95,21 +98,44 @@ class Outbox:
         return derived_id(self.source, draft.type, *draft.about) if draft.about else uuid7()
 
 
-def insert(tx: Transaction, envelopes: Iterable[Envelope], sent: bool = False) -> None:
-    """Keep rows as they are numbered."""
-    rows: list[dict[str, Any]] = []
-    totals: defaultdict[tuple[str, str], int] = defaultdict(int)
-    for e in envelopes:
-        totals[e.key.source, e.key.type] += 1
-        rows.append({
+def insert(tx: Transaction, envelopes: Sequence[Envelope]) -> None:
+    """Keep rows as they are numbered, and count them."""
+    keep(tx, envelopes)
+    add_up(tx, Counter((e.key.source, e.key.type) for e in envelopes))
+
+
+def add_up(tx: Transaction, more: Mapping[tuple[str, str], int]) -> None:
+    for (source, type), count in sorted(more.items()):
+        tx.execute(TOTAL, {"source": source, "type": type, "more": count})
+
+
+def mark(tx: Transaction, name: str) -> None:
+    """Note something of this database, for good or until it is deleted."""
+    tx.execute("INSERT INTO mark (name, value) VALUES (:name, '1') ON CONFLICT (name) DO NOTHING", {"name": name})
+
+
+def keep(tx: Transaction, envelopes: Iterable[Envelope], sent: bool = False) -> None:
+    """Keep rows as they are numbered; their counters and totals are the caller's."""
+    rows: list[dict[str, Any]] = [
+        {
             "source": e.key.source, "type": e.key.type, "aggregateid": e.key.subject, "sequence": e.key.sequence, "id": str(e.id),
             "fingerprint": e.fingerprint, "payload": e.body, "time": e.time, "recorded": e.recorded, "operator": e.operator,
             "cause": str(e.cause) if e.cause else None, "supersedes": str(e.supersedes) if e.supersedes else None,
             "traceparent": e.traceparent, "aggregatetype": kind_of(e.key.subject) or "", "sent": int(sent),
-        })  # fmt: skip
+        }
+        for e in envelopes
+    ]  # fmt: skip
     tx.execute_many(INSERT, rows)
-    for (source, type), more in sorted(totals.items()):
-        tx.execute(TOTAL, {"source": source, "type": type, "more": more})
+
+
+def recount(tx: Transaction, counters: Mapping[Stream, int]) -> None:
+    """Set counters to what their streams have, and the totals with them."""
+    more: Counter[tuple[str, str]] = Counter()
+    for stream, count in sorted(counters.items()):
+        more[stream.source, stream.type] += count - counted(tx, stream, 0)
+        tx.execute("UPDATE counter SET sequence = :count WHERE source = :source AND type = :type AND subject = :subject",
+                   {**stream._asdict(), "count": count})  # fmt: skip
+    add_up(tx, more)
 
 
 def pending(tx: Transaction, limit: int, after: int = 0) -> list[tuple[int, Envelope]]:
@@ -143,6 +169,16 @@ def has(tx: Transaction, event_id: str) -> bool:
     return tx.execute("SELECT 1 FROM outbox WHERE id = :id", {"id": event_id}).one() is not None
 
 
+def written(tx: Transaction, source: str, type: str, subject: str | None) -> int:
+    """How many events there are of a stream; without a subject, of a type."""
+    if subject is None:
+        row = tx.execute("SELECT sequence FROM total WHERE source = :s AND type = :t", {"s": source, "t": type}).one()
+    else:
+        row = tx.execute("SELECT sequence FROM counter WHERE source = :s AND type = :t AND subject = :subject",
+                         {"s": source, "t": type, "subject": subject}).one()  # fmt: skip
+    return row[0] if row else 0
+
+
 def resend(tx: Transaction, source: str, type: str, subject: str | None, after: int) -> int:
     """Clear sent marks: one subject's rows after a sequence; without a subject the last row of every subject, and
     ordinary gaps ask for the rest. Returns how many will go again."""
@@ -169,10 +205,19 @@ def envelope_of(row: Row) -> Envelope:
     )  # fmt: skip
 
 
-def _counted(tx: Transaction, stream: Stream, more: int) -> int:
+def counted(tx: Transaction, stream: Stream, more: int) -> int:
+    """Raise a stream's counter, lock it until the transaction ends, and return it."""
     row = tx.execute(COUNT, {**stream._asdict(), "more": more}).one()
     assert row is not None  # noqa: S101 — RETURNING gives one
     return row[0]
+
+
+def _not_here(tx: Transaction, envelopes: Sequence[Envelope]) -> Sequence[Envelope]:
+    """Without those that came back in a rebase: the same row read again, the same command given again, is the same event."""
+    if tx.execute("SELECT 1 FROM mark WHERE name = :name", {"name": REBASED}).one() is None:
+        return envelopes
+    sql = "SELECT 1 FROM outbox WHERE id = :id AND type = :type AND aggregateid = :subject"
+    return [e for e in envelopes if not tx.execute(sql, {**e.key._asdict(), "id": str(e.id)}).one()]
 
 
 def _pair(type: str, sequence: int) -> tuple[str, int]:

@@ -9,9 +9,9 @@ from jietong import failpoint
 from jietong.broker import Broker, Record, Topic
 from jietong.catalog import RESEND
 from jietong.contract import Contract
-from jietong.delivery import alarms, heads, outbox, positions
+from jietong.delivery import alarms, heads, outbox, positions, rebase
 from jietong.delivery.outbox import Head
-from jietong.errors import DamagedError, Fault, RetriableError
+from jietong.errors import DamagedError, Fault, RetriableError, RewoundError
 from jietong.event import Envelope, Stream
 from jietong.store import Store, Transaction
 
@@ -50,14 +50,13 @@ class Relay:
         )
         self._announced: Head | None = None
         self._announced_at = 0
-        self._after = 0
+        self._after = self._passed = 0
         self._stuck: set[Stream] = set()
 
     def start(self) -> None:
         """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
-        announced = heads.Heads(self.broker, self.contract).read()
+        rebase.refuse_restored(self.store, self.broker, self.contract, self.source)
         with self.store.transaction() as tx:
-            heads.check(tx, self.source, announced)
             self._provision(tx)
         self._announced = None
 
@@ -72,11 +71,19 @@ class Relay:
         self._announce(head)
         sent = self._send([row for row in rows if row[1].key.stream not in self._stuck])
         full = len(rows) == self.batch
+        self._passed += sent
         if self._stuck and full:
             self._after = rows[-1][0]
         else:
-            self._after, self._stuck = 0, set()
+            self._passed_over()
         return Sent(sent, resent, full)
+
+    def _passed_over(self) -> None:
+        """All that waits was offered once: begin again at the oldest. RetriableError if the log took nothing of it."""
+        stuck, passed = bool(self._stuck), self._passed
+        self._after, self._passed, self._stuck = 0, 0, set()
+        if stuck and not passed:
+            raise RetriableError("the log acknowledges nothing of what waits")
 
     def _send(self, rows: Sequence[tuple[int, Envelope]]) -> int:
         if not rows:
@@ -159,6 +166,8 @@ class Relay:
             data = self.contract.decode(self.contract.envelope(record)).data
         except (DamagedError, Fault):
             return 0
+        if data["after"] > outbox.written(tx, self.source, data["type"], data["subject"]):
+            raise RewoundError(f"{data['asked_by']} knows more. {heads.restored(self.source)}")
         return outbox.resend(tx, self.source, data["type"], data["subject"], data["after"])
 
 

@@ -58,6 +58,7 @@ class Relaying:
 
     def step(self, seconds: float) -> None:
         if not self.mine():
+            self.started = False
             self.store.bell.wait(seconds)
             return
         if not self.started:
@@ -117,11 +118,12 @@ class Consuming:
 
 @dataclass(slots=True)
 class Drawing:
-    """A foreign table rings no bell: it is read every 200 ms, and all of it once a day."""
+    """A foreign table rings no bell: it is read every 200 ms, and all of it once a day. `mine`: as of `Relaying`."""
 
     draw: Draw
     store: Store
     wait: Callable[[float], object]
+    mine: Callable[[], bool]
     name: str = ""
     scanned: float = float("-inf")
 
@@ -135,10 +137,13 @@ class Drawing:
             self.scanned = float("-inf")
 
     def step(self, seconds: float) -> None:
-        self.draw.step()
+        if self.mine():
+            self.draw.step()
         self.wait(min(FOREIGN_POLL, seconds))
 
     def beat(self) -> None:
+        if not self.mine():
+            return
         self.start()
         if time.monotonic() - self.scanned > FULL_SCAN:
             self.draw.full()

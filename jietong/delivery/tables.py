@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -19,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-delivery = MetaData()
+delivery = MetaData(info={"branch": "delivery", "revisions": Path(__file__).with_name("migrations")})
 NUMBER = BigInteger().with_variant(Integer, "sqlite")
 
 STREAM = ("source", "type", "subject")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from starlette.applications import Starlette
 
 from jietong.city import City
@@ -31,7 +33,7 @@ def company(engine: Engine, city: City) -> Starlette:
 
 
 def programs(engine: Engine, city: City) -> list[Program]:
-    return [build(engine, city)]
+    return [replace(build(engine, city), pages={"/company": company(engine, city)})]
 
 
 if __name__ == "__main__":

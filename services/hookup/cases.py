@@ -12,6 +12,7 @@ from datetime import date
 from typing import NamedTuple, Protocol
 from uuid import NAMESPACE_URL, uuid5
 
+from services.hookup.facts import loads
 from services.hookup.machine import over
 
 IN_FORCE, SUSPENDED, FALLEN = "IN_FORCE", "SUSPENDED", "FALLEN"
@@ -73,6 +74,8 @@ class Support:
     asked: bool = False
     historical: bool = False
     extended: int = 0
+    slot: str | None = None
+    """Of a fact about one case, that one's: it wants nothing of another 工程."""
 
     @property
     def rank(self) -> tuple[int, str, str]:
@@ -118,6 +121,10 @@ class Works:
         if work is None:
             return list(self.current)
         return [(self.slot(work), work)] if work in self._own else []
+
+    def at(self, slot: str) -> list[tuple[str, str | None]]:
+        """A slot with the 工程 that goes on in it now; none, if none does."""
+        return [(own, work) for own, work in self.current if own == slot]
 
     def origin(self, slot: str) -> str | None:
         """The slot that a split-off 工程 came of."""
@@ -176,16 +183,18 @@ def wanted(supports: Iterable[Support], works: Works, chosen: Sequence[str], ser
 def _wants(
     support: Support, works: Works, chosen: Sequence[str], serving: Serving, uncovered: set[tuple[str, str]]
 ) -> Iterator[tuple[Want, bool]]:
-    """Every case a support could want, and whether it does: not if the customer chose others for that utility."""
+    """Every case a support could want, and whether it does: not if the customer chose others for that utility. Who is to
+    supply is the customer's choice, whose lines lie there is not."""
     for opening in support.openings:
         for utility in opening.utilities:
             named = [opening.operator] if opening.operator else None
             operators = named or serving(utility, support.site_regions, support.on)
             if not operators and support.standing == IN_FORCE:
                 uncovered.add((utility, opening.business_kind))
-            mine = named or [operator for operator in operators if operator in chosen] or operators
+            choice = () if opening.business_kind == "PROTECT" else chosen
+            mine = named or [operator for operator in operators if operator in choice] or operators
             for operator in operators:
-                for slot, work in works.of(support.work):
+                for slot, work in works.of(support.work) if support.slot is None else works.at(support.slot):
                     identity = Identity(slot, operator, opening.business_kind, support.phase)
                     yield Want(identity, utility, work, opening.customer_role, support), operator in mine
 
@@ -239,6 +248,11 @@ class Content(NamedTuple):
     def __str__(self) -> str:
         return "\x1f".join(self)
 
+    @property
+    def opened(self) -> frozenset[str]:
+        """The personal fields that the operator may see."""
+        return frozenset(loads(self.authorised) if self.authorised else ())
+
     def why(self, before: str) -> str:
         """The reason of an amendment: the most particular of what changed since `before`."""
         old = Content(*before.split("\x1f"))
@@ -247,9 +261,9 @@ class Content(NamedTuple):
         return "PERMITS_DECIDED" if self.permits != old.permits else "FACTS_CHANGED"
 
 
-def again(case: Case, applied: int | None) -> bool:
+def again(case: Case, applied: int) -> bool:
     """Whether the customer applied anew after the case had ended without a supply: then it begins once more."""
-    return applied is not None and case.progress in UNSUPPLIED and applied > (case.progressed or 0)
+    return case.progress in UNSUPPLIED and applied > (case.progressed or 0)
 
 
 def next_status(
@@ -277,7 +291,7 @@ def next_status(
         return "SUSPENDED"
     if aim == CANCELLED and now in (OPEN, SUSPENDED):
         return "CANCELLED"
-    withdrawn = now == OPEN and not content.authorised and bool(Content(*case.content.split("\x1f")).authorised)
+    withdrawn = now == OPEN and Content(*case.content.split("\x1f")).opened - content.opened
     return "AMENDED" if withdrawn else None
 
 

@@ -12,9 +12,9 @@ from zoneinfo import ZoneInfo
 
 from jietong.city import City
 from jietong.workdays import Deadline, Pause, Segment, Workdays
-from services.hookup.cases import ACCEPTED_ON, IN_FORCE, OPEN, SUSPENDED, Case, Identity, Support
+from services.hookup.cases import IN_FORCE, OPEN, SUSPENDED, Case, Identity, Support
 from services.hookup.facts import Facts
-from services.hookup.machine import UTILITY, over
+from services.hookup.machine import ACKNOWLEDGED, UTILITY, over
 from services.hookup.permits import Permit
 
 OFFICE = "hookup-office"
@@ -44,6 +44,30 @@ class Step(NamedTuple):
     data: Facts
 
 
+class Life(NamedTuple):
+    """What happened in a case since it was opened: the utility's steps, and when the city let it rest, which is nobody's time
+    from the city's word on, echoed or not."""
+
+    steps: Sequence[Step]
+    rests: Sequence[Pause] = ()
+
+    @property
+    def accepted(self) -> Step | None:
+        return next((step for step in self.steps if step.status == "ACCEPTED"), None)
+
+    def segments(self) -> list[Segment]:
+        """Whose time it was from the acceptance on, by the utility's steps."""
+        steps = [step for step in self.steps if step.status not in ACKNOWLEDGED]
+        first = next((n for n, step in enumerate(steps) if step.status == "ACCEPTED"), len(steps))
+        later = steps[first:]
+        ends = [moment(step.at) for step in later[1:]] + [None]
+        return [Segment(step.owner, moment(step.at), end) for step, end in zip(later, ends, strict=True)]
+
+    def others(self) -> list[Pause]:
+        """When a utility's clock stands."""
+        return [*(Pause(s.start, s.end) for s in self.segments() if s.owner != UTILITY), *self.rests]
+
+
 class Clocks:
     """A city's clocks. `published`: the last year whose calendar of working days is known."""
 
@@ -60,10 +84,12 @@ class Clocks:
         supports: Sequence[Support],
         begun: bool,
         receipts: Mapping[str, Facts],
+        rests: Mapping[str, Sequence[Pause]],
     ) -> Iterator[Clock]:
-        """Everything that is expected now of anyone. `steps` and `receipts`: by case."""
+        """Everything that is expected now of anyone. `steps`, `receipts` and `rests`: by case."""
         for identity, case in cases.items():
-            yield from self._of_case(identity, case, steps.get(case.id, ()), receipts.get(case.id, {}))
+            mine = Life(steps.get(case.id, ()), rests.get(case.id, ()))
+            yield from self._of_case(identity, case, mine, receipts.get(case.id, {}))
         for permit in permits:
             if permit.requested == OPEN and permit.decision is None:
                 by = self.permit_by(permit.asked)
@@ -73,92 +99,92 @@ class Clocks:
 
     def contact_by(self, opened: int) -> Deadline:
         """One working day after the lead (主动服务), or as the city has it."""
-        return self.days.add(_moment(opened), self.city.clocks.contact_days)
+        return self.days.add(moment(opened), self.city.clocks.contact_days)
 
     def protect_by(self, operator: str, opened: int) -> Deadline:
         """When a pipe owner promised its answer."""
         promise = self.city.promise(operator)
-        return self.days.add(_moment(opened), promise.protect_days if promise else self.city.works.days)
+        return self.days.add(moment(opened), promise.protect_days if promise else self.city.works.days)
 
     def permit_by(self, asked: int) -> Deadline:
         """All parallel permits are due so many working days after they were asked for."""
-        return self.days.add(_moment(asked), self.city.works.days)
+        return self.days.add(moment(asked), self.city.works.days)
 
-    def _of_case(self, identity: Identity, case: Case, steps: Sequence[Step], receipt: Facts) -> Iterator[Clock]:
+    def _of_case(self, identity: Identity, case: Case, life: Life, receipt: Facts) -> Iterator[Clock]:
         def clock(kind: str, since: int, by: Deadline) -> Clock:
             due = _millis(by.at)
             return Clock(kind, case.id, identity.operator, since, due, by.provisional, due, case.id, identity.operator)
 
-        if case.requested == SUSPENDED and case.progress in ACCEPTED_ON and case.acknowledged != SUSPENDED:
-            yield clock("NO_ACKNOWLEDGEMENT", case.asked, self.days.add(_moment(case.asked), 1))
-        if case.requested != OPEN or over(identity.business_kind, case.progress):
+        if over(identity.business_kind, case.progress):
+            return
+        if case.requested == SUSPENDED and case.acknowledged != SUSPENDED:
+            yield clock("NO_ACKNOWLEDGEMENT", case.asked, self.days.add(moment(case.asked), 1))
+        if case.requested != OPEN:
             return
         if identity.business_kind == "PROTECT" and case.protection is None:
             yield clock("NO_PROTECTION_ANSWER", case.opened, self.protect_by(identity.operator, case.opened))
         elif identity.business_kind != "PROTECT":
-            yield from self._of_supply(case, steps, receipt, clock)
+            yield from self._of_supply(case, life, receipt, clock)
 
     def _of_supply(
-        self, case: Case, steps: Sequence[Step], receipt: Facts, clock: Callable[[str, int, Deadline], Clock]
+        self, case: Case, life: Life, receipt: Facts, clock: Callable[[str, int, Deadline], Clock]
     ) -> Iterator[Clock]:
         if case.progress is None:
             yield clock("NO_CONTACT", case.opened, self.contact_by(case.opened))
-        accepted = next((step for step in steps if step.status == "ACCEPTED"), None)
+        accepted = life.accepted
         if accepted is None:
             return
         plan_days, connect_days = (
             receipt.get("plan_days"),
             accepted.data.get("promised_days") or receipt.get("connect_days"),
         )
-        if case.progress == "ACCEPTED" and plan_days:
-            yield clock("NO_PLAN", accepted.at, self.days.add(_moment(accepted.at), plan_days))
-        others = [Pause(s.start, s.end) for s in _segments(steps) if s.owner != UTILITY]
-        if connect_days and (by := self.days.due(_moment(accepted.at), connect_days, others)):
+        start, others = moment(accepted.at), life.others()
+        if case.progress == "ACCEPTED" and plan_days and (by := self.days.due(start, plan_days, others)):
+            yield clock("NO_PLAN", accepted.at, by)
+        if connect_days and (by := self.days.due(start, connect_days, others)):
             yield clock("NO_CONNECTION", accepted.at, by)
 
-    def used(self, steps: Sequence[Step], until: int) -> int:
-        """Working days of the utility's own time from the acceptance until then: a utility's clock counts only its own."""
-        return self.days.used(UTILITY, [s for s in _segments(steps) if _millis(s.start) < until], _moment(until))
+    def used(self, life: Life, until: int) -> int:
+        """Working days of the utility's own time from the acceptance until then: what waits for others, and what rests, is
+        not its own."""
+        now = moment(until)
+        own = [s for s in life.segments() if s.owner == UTILITY and s.start < now]
+        rested = [
+            Segment(UTILITY, max(s.start, r.start), min(s.end or now, r.end or now)) for s in own for r in life.rests
+        ]
+        return self.days.used(UTILITY, own, now) - self.days.used(UTILITY, rested, now)
 
     def _of_supports(self, supports: Sequence[Support], begun: bool) -> Iterator[Clock]:
-        standing = [s for s in supports if s.standing == IN_FORCE and not s.historical]
-        for support in standing:
+        for support in (s for s in supports if s.standing == IN_FORCE and not s.historical):
             if support.missing_due is not None:
                 yield self._warned(
                     "CONDITION_DUE", support.document or support.item, support.decided, support.missing_due
                 )
-        permits = [s for s in standing if s.decision_kind == CONSTRUCTION and s.permit_part is not None]
-        if permits and not begun:
-            first = min(permits, key=lambda s: s.rank)
-            extensions = min(max(s.extended for s in permits), self.city.clocks.lapse_extensions)
-            lapses = self.days.months(first.on, self.city.clocks.lapse_months * (1 + extensions))
-            yield self._warned("NO_START_OF_WORKS", first.document or first.item, first.decided, lapses)
+            if support.decision_kind == CONSTRUCTION and not begun:
+                extensions = min(support.extended, self.city.clocks.lapse_extensions)
+                lapses = self.days.months(support.on, self.city.clocks.lapse_months * (1 + extensions))
+                yield self._warned("NO_START_OF_WORKS", support.document or support.item, support.decided, lapses)
 
     def _warned(self, kind: str, about: str, since: int, day: date) -> Clock:
-        """Due at the end of a day, noticed some working days before: while something can be done."""
+        """Due at the end of a day, noticed as the day begins that is so many working days before it: while something can be
+        done. The due day itself is not counted (民法典 201)."""
         due, notice, provisional = self._before(day)
         return Clock(kind, about, OFFICE, since, due, provisional, max(notice, since))
 
     def _before(self, day: date) -> tuple[int, int, bool]:
-        """(a day's end, the moment so many working days before it, whether that is provisional)."""
+        """(a day's end, the beginning of the day so many working days before it, whether that is provisional)."""
         if day not in self._warnings:
-            end = datetime.combine(day, time.max, ZoneInfo(self.city.working.zone))
-            notice = end
-            while self.days.between(notice, end) < self.city.clocks.warn_days:
-                notice -= timedelta(days=1)
+            zone, warned, ahead = ZoneInfo(self.city.working.zone), day, self.city.clocks.warn_days
+            while ahead:
+                warned -= timedelta(days=1)
+                ahead -= self.days.works(warned)
+            end, notice = datetime.combine(day, time.max, zone), datetime.combine(warned, time.min, zone)
             self._warnings[day] = _millis(end), _millis(notice), not self.days.published(day)
         return self._warnings[day]
 
 
-def _segments(steps: Sequence[Step]) -> list[Segment]:
-    """Whose time it was from the acceptance on."""
-    first = next((n for n, step in enumerate(steps) if step.status == "ACCEPTED"), len(steps))
-    later = steps[first:]
-    ends = [_moment(step.at) for step in later[1:]] + [None]
-    return [Segment(step.owner, _moment(step.at), end) for step, end in zip(later, ends, strict=True)]
-
-
-def _moment(millis: int) -> datetime:
+def moment(millis: int) -> datetime:
+    """Of milliseconds since 1970 UTC."""
     return datetime.fromtimestamp(millis / 1000, UTC)
 
 

@@ -244,7 +244,7 @@ def _contacts(tx: Transaction, city: City, calendar: Calendar) -> Iterator[Measu
     for *case, opened, requested, asked, first in tx.execute(CONTACTS, {"end": calendar.end}).all():
         limit = calendar.limit(opened, city.clocks.contact_days)
         if calendar.within(limit):
-            rests = requested in (CANCELLED, SUSPENDED) and asked <= limit
+            rests = requested in (CANCELLED, SUSPENDED) and asked < limit
             yield _of("contacted_in_time", case, _kept(first, limit, calendar.window.now, rests))
 
 

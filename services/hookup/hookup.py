@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
-from functools import cache, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
 from zoneinfo import ZoneInfo
@@ -16,17 +16,19 @@ from zoneinfo import ZoneInfo
 from jietong.city import City
 from jietong.event import Draft, Event
 from jietong.service import Learned
-from jietong.store import Transaction
-from jietong.workdays import Deadline, Workdays
+from jietong.store import Transaction, placeholders
+from jietong.workdays import Deadline, Pause, Workdays
 from services.hookup import permits as parallel
 from services.hookup import promises, trench
 from services.hookup.cases import (
+    ACCEPTED_ON,
     AFTER,
     CANCELLED,
     FALLEN,
     IN_FORCE,
     OPEN,
     SUSPENDED,
+    UNSUPPLIED,
     Case,
     Content,
     Identity,
@@ -38,12 +40,13 @@ from services.hookup.cases import (
     target,
     wanted,
 )  # fmt: skip
-from services.hookup.clocks import OFFICE, Clock, Clocks, Step
+from services.hookup.clocks import OFFICE, Clock, Clocks, Life, Step
 from services.hookup.facts import dumps, known, loads, sort_fields
-from services.hookup.knowing import Demand, Known, Refusal, columns, mark, standing
+from services.hookup.knowing import Demand, Known, Refusal, columns, following_case, mark
 from services.hookup.learning import (
     ABSENCE,
     ACCEPTANCE,
+    ANEW,
     APPROVAL,
     DEMAND,
     PERMIT_DECIDED,
@@ -55,8 +58,8 @@ from services.hookup.learning import (
     TRENCH,
     Learning,
 )  # fmt: skip
-from services.hookup.machine import ACKNOWLEDGED, over
-from services.hookup.permits import Need, Permit
+from services.hookup.machine import over
+from services.hookup.permits import Need, Permit, decides
 
 NOT_OF_THE_CASE = frozenset({
     "status", "round", "reason", "project", "demand", "demand_basis", "fields_known", "fields_to_ask", "permits", "permits_reason",
@@ -73,9 +76,18 @@ asked, receipt) VALUES (:subject, :work, :operator, :business_kind, :phase, :id,
 :opened, :asked, :receipt)
 ON CONFLICT (subject, work, operator, business_kind, phase) DO UPDATE SET requested = :requested, confirmed = :confirmed,
 round = :round, content = :content, data = :said, opened = :opened, asked = :asked, receipt = :receipt"""
+UNANSWERED = """UPDATE case_ SET acknowledged = CASE WHEN EXISTS (SELECT 1 FROM step WHERE step.subject = :subject AND step.case_id = :case
+AND step.status = 'SUSPENDED' AND step.at >= :since) THEN 'SUSPENDED' END WHERE subject = :subject AND id = :case"""
+"""A suspension waits for its own echo. `since`: remembered after a restore, an echo from then on is of it; null: none is."""
+RESTS = """INSERT INTO rest (subject, case_id, since) VALUES (:subject, :case, :at) ON CONFLICT (subject, case_id, since) DO NOTHING"""
+RESTED = "UPDATE rest SET until = :at WHERE subject = :subject AND case_id = :case AND until IS NULL AND since <= :at"
 PERMIT = """INSERT INTO permit (subject, permit, case_id, operator, works_kind, department, route, requested, round, content, data, asked, due)
 VALUES (:subject, :permit, :case_id, :operator, :works_kind, :department, :route, :requested, :round, :content, :data, :asked, :due)
-ON CONFLICT (subject, permit) DO UPDATE SET requested = :requested, round = :round"""
+ON CONFLICT (subject, permit) DO UPDATE SET requested = :requested, round = :round, route = :route, data = :data, asked = :asked, due = :due,
+decision = CASE WHEN permit.decided >= :since THEN permit.decision END, reason = CASE WHEN permit.decided >= :since THEN permit.reason END,
+decided = CASE WHEN permit.decided >= :since THEN permit.decided END"""
+"""Asked for anew it waits for a new decision. `since`: remembered after a restore, what was decided from then on is on it; null: nothing is."""
+CALLED_BACK = "UPDATE permit SET requested = :requested, round = :round WHERE subject = :subject AND permit = :permit"
 ABSENT = """INSERT INTO absence (subject, absence, kind, about, status, round, responsible, case_id, operator, since, due, provisional, noticed)
 VALUES (:subject, :absence, :kind, :about, :status, :round, :responsible, :case, :operator, :since, :due, :provisional, :now)
 ON CONFLICT (subject, absence) DO UPDATE SET status = :status, round = :round, since = :since, due = :due, provisional = :provisional,
@@ -146,7 +158,7 @@ class Hookup:
         wants = wanted(supports, told.works, told.chosen, serving)
         by_case = {case.id: identity for identity, case in told.cases.items()} if derived else {}
         for _ in derived:  # a chain is as long as it has links at most
-            following = [standing(s, _stands(wants, by_case.get(s.item))) for s in derived]
+            following = [following_case(s, by_case.get(s.item), _stands(wants, by_case.get(s.item))) for s in derived]
             before, wants = wants, wanted([*supports, *following], told.works, told.chosen, serving)
             if wants == before:
                 break
@@ -157,11 +169,14 @@ class Hookup:
         case = told.cases.get(identity)
         if case is None:
             case = told.cases[identity] = Case(identity.case(told.subject), want.utility if want else "")
-        if again(case, wants.applied.get(identity)):
-            case.progress = case.progressed = None
-            case.confirmed, case.opened = False, 0
-            turn.tx.execute("UPDATE case_ SET progress = NULL, progressed = NULL, plan = NULL WHERE subject = :subject AND id = :case",
-                            {"subject": told.subject, "case": case.id})  # fmt: skip
+        applied = wants.applied.get(identity)
+        if applied is not None and again(case, applied):
+            if case.asked >= applied:  # said already, as is remembered after a restore
+                case.opened = case.asked
+            else:
+                case.requested, case.confirmed = CANCELLED, False
+            case.progress = case.progressed = case.plan = case.protection = None
+            turn.tx.execute(ANEW, {"subject": told.subject, "case": case.id, "opened": case.opened})
         aim = target(wants, identity, case.progress)
         yield from self._permits(turn, identity, case, aim)
         yield from self._brought(turn, identity, case, aim, want, wants)
@@ -173,7 +188,7 @@ class Hookup:
         demand, permits = told.demand(identity), parallel.state(turn.permits(case.id), self.departments)
         content = self._content(told, identity, want, demand, permits, case)
         while status := next_status(identity, case, aim, demand is not None, content, asked):
-            opens = status in ("LEAD", "REQUESTED") and (case.requested not in (OPEN, SUSPENDED) or not case.opened)
+            opens = status in ("LEAD", "REQUESTED") and case.requested not in (OPEN, SUSPENDED)
             moment = turn.moment(want)
             reason = _reason(
                 status, told, want, declined, asked, content.why(case.content) if status == "AMENDED" else ""
@@ -185,15 +200,22 @@ class Hookup:
                     identity, case.opened, len(today["fields_known"]), len(today["fields_to_ask"])
                 )
             said = self._said(told, identity, want, case) if want else loads(case.said)
-            case.round, case.requested, case.said, case.asked = (
+            case.round, case.requested, case.said, case.content = (
                 case.round + 1,
                 AFTER[status],
                 dumps(said),
-                _millis(moment),
+                str(content),
             )
-            case.content = str(content)
+            if status != "AMENDED":
+                case.asked = _millis(moment)
             case.confirmed = (case.confirmed or status == "REQUESTED") and status != "LEAD"
             turn.tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **columns(case)})
+            if status == SUSPENDED:
+                case.acknowledged = None
+                turn.tx.execute(UNANSWERED, {"subject": told.subject, "case": case.id, "since": None})
+                told.has["rest"] = True
+            if status != "AMENDED":
+                _rest(turn.tx, told.subject, case)
             yield Draft(
                 type=REQUESTED, subject=told.subject, time=moment, operator=identity.operator, about=(case.id, str(case.round)),
                 data={**said, **today, "status": status, "round": case.round, "reason": reason, "permits": permits[0] or None,
@@ -302,9 +324,11 @@ class Hookup:
         return self._permit(turn, permit, "REQUESTED")
 
     def _permit(self, turn: _Turn, permit: Permit, status: str) -> Draft:
-        turn.tx.execute(
-            PERMIT, {"subject": turn.told.subject, **{name: getattr(permit, name) for name in PERMIT_COLUMNS}}
-        )
+        row = {"subject": turn.told.subject, **{name: getattr(permit, name) for name in PERMIT_COLUMNS}}
+        if status == "CANCELLED":
+            turn.tx.execute(CALLED_BACK, {name: row[name] for name in ("subject", "permit", "requested", "round")})
+        else:
+            turn.tx.execute(PERMIT, {**row, "since": None})
         return Draft(type=PERMIT_REQUESTED, subject=turn.told.subject, time=turn.moment(None), about=(permit.permit, str(permit.round)),
                      data={**loads(permit.data), "status": status, "round": permit.round})  # fmt: skip
 
@@ -373,7 +397,9 @@ class Hookup:
     def _absences(self, turn: _Turn) -> Iterator[Draft]:
         """What should have happened by now and has not; what is noticed and has happened since; when to look again."""
         told = turn.told
-        running = list(self.clocks.of(told.cases, turn.steps, told.permits, told.supports, told.begun, turn.receipts))
+        running = list(
+            self.clocks.of(told.cases, turn.steps, told.permits, told.supports, told.begun, turn.receipts, turn.rests)
+        )
         absent = {_absence(told.subject, clock): clock for clock in running if clock.notice <= turn.now}
         noticed = told.absences()
         for name in sorted(absent.keys() - {n for n, a in noticed.items() if a.status == "NOTICED"}):
@@ -437,7 +463,8 @@ class Hookup:
 
     def _corrected(self, turn: _Turn, identity: Identity, case: Case, refusal: Refusal) -> Draft:
         told = turn.told
-        case.round, case.asked = case.round + 1, turn.now
+        case.round += 1
+        case.content = str(Content(*case.content.split("\x1f"))._replace(authorised=_consented(told, identity.operator)))
         turn.tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **columns(case)})
         status = {OPEN: "AMENDED", SUSPENDED: "SUSPENDED"}.get(case.requested, "CANCELLED")
         today = self._today(told, identity, case.utility, told.demand(identity))
@@ -470,11 +497,11 @@ class Hookup:
         if not told.has["step"] or (turn.cause and turn.cause.type not in (PROGRESSED, PERMIT_DECIDED)):
             return
         for case in told.cases.values():
-            steps = [step for step in turn.steps.get(case.id, ()) if step.status not in ACKNOWLEDGED]
+            life = Life(turn.steps.get(case.id, ()), turn.rests.get(case.id, ()))
             state = parallel.state(turn.permits(case.id), self.departments)[0]
             allowed = state in ("", parallel.ALL_GRANTED)
             for kind, detail in promises.breaches(
-                case.opened, turn.receipts.get(case.id, {}), steps, self.clocks, allowed
+                case.opened, turn.receipts.get(case.id, {}), life, self.clocks, allowed
             ):
                 turn.tx.execute("INSERT INTO breach (subject, case_id, kind, detail, since) VALUES (:subject, :case, :kind, :detail, :now) "
                                 "ON CONFLICT (subject, case_id, kind) DO NOTHING",
@@ -511,19 +538,19 @@ class Hookup:
         }
         for identity, case in turn.told.cases.items():
             who = identity.operator
-            if case.progress == "REFUSED" and case.requested == OPEN:
+            if case.progress == "REFUSED":
                 due["refused", case.id] = (f"{who} refused {identity.business_kind}", OFFICE)
-            if identity not in wants.live and case.requested != CANCELLED:
-                if case.progress == "CONNECTED":
-                    due["connected-without-support", case.id] = (
-                        f"{who}: connected, and its approval fell: nothing is cut; decide",
-                        OFFICE,
-                    )
-                elif case.requested == SUSPENDED:
-                    due["suspended", case.id] = (
-                        f"{who}: accepted, and its support fell: make safe, then decide",
-                        OFFICE,
-                    )
+            if case.progress == "CONNECTED" and identity not in wants.live.keys() | wants.resting.keys():
+                due["connected-without-support", case.id] = (
+                    f"{who}: connected, and its approval fell: nothing is cut; decide",
+                    OFFICE,
+                )
+            under_way = case.progress in ACCEPTED_ON and not over(identity.business_kind, case.progress)
+            if case.requested == SUSPENDED and under_way:
+                due["suspended", case.id] = (
+                    f"{who}: accepted, and its support fell or rests: make safe, then decide",
+                    OFFICE,
+                )
         for about, works in turn.nobody:
             due["no-department", about] = (
                 f"no department of the city decides {works}: name one in the city pack",
@@ -554,7 +581,7 @@ class Hookup:
             case t if t == REQUESTED:
                 self._remember_case(tx, event)
             case t if t == PERMIT_REQUESTED:
-                _remember_permit(tx, event)
+                self._remember_permit(tx, event)
             case t if t == ABSENCE:
                 data = event.data
                 tx.execute(ABSENT, {
@@ -598,16 +625,35 @@ class Hookup:
         )  # fmt: skip
         before = told.cases.get(identity) or Case(data["case"], data["utility"])
         confirmed = data["status"] == "REQUESTED" or (data["status"] != "LEAD" and before.confirmed)
-        opened = (
-            _millis(event.time)
-            if data["status"] in ("LEAD", "REQUESTED") and before.requested != OPEN
-            else before.opened
-        )
+        ended = _ended(tx, event, before) if data["status"] == "REQUESTED" and before.requested == OPEN else None
+        opens = data["status"] in ("LEAD", "REQUESTED") and (before.requested != OPEN or ended is not None)
+        opened = _millis(event.time) if opens else before.opened
         made = self._receipt(identity, opened, len(data["fields_known"]), len(data["fields_to_ask"]))
         receipt = before.receipt if opened == before.opened else made
+        moves = data["status"] != "AMENDED" and not data["refused_step"]
+        asked = _millis(event.time) if moves else before.asked
         case = Case(data["case"], data["utility"], AFTER[data["status"]], confirmed, data["round"], str(content), dumps(said),
-                    opened=opened or _millis(event.time), asked=_millis(event.time), receipt=receipt)  # fmt: skip
+                    opened=opened or _millis(event.time), asked=asked, receipt=receipt)  # fmt: skip
         tx.execute(CASE, {"subject": event.subject, **identity._asdict(), **columns(case)})
+        if ended is not None and (before.progressed or 0) <= ended:
+            tx.execute(ANEW, {"subject": event.subject, "case": case.id, "opened": opened})
+        if moves and data["status"] == SUSPENDED:
+            tx.execute(UNANSWERED, {"subject": event.subject, "case": case.id, "since": asked})
+        if moves:
+            _rest(tx, event.subject, case)
+
+    def _remember_permit(self, tx: Transaction, event: Event) -> None:
+        data = {name: value for name, value in event.data.items() if name not in ("status", "round")}
+        named = {"subject": event.subject, "permit": data["permit"], "round": event.data["round"]}
+        if event.data["status"] == "CANCELLED":
+            tx.execute(CALLED_BACK, {**named, "requested": CANCELLED})
+            return
+        asked = _millis(event.time)
+        tx.execute(PERMIT, {
+            **named, "since": decides(event.data["round"], asked), "case_id": data["case"], "requested": OPEN, "content": "",
+            **{name: data[name] for name in ("operator", "works_kind", "department", "route")}, "data": dumps(data), "asked": asked,
+            "due": _millis(self.clocks.permit_by(asked).at),
+        })  # fmt: skip
 
     def subjects(self, tx: Transaction) -> Iterable[str]:
         return [
@@ -639,14 +685,20 @@ class _Turn:
 
     def __init__(self, tx: Transaction, told: Known, cause: Event | None, now: int) -> None:
         self.tx, self.told, self.cause, self.now = tx, told, cause, now
-        opened = {case.id: case.opened for case in told.cases.values()}
-        self.steps: Mapping[str, Sequence[Step]] = {
-            case: [step for step in steps if step.at >= opened.get(case, 0)] for case, steps in told.steps().items()
-        }
-        """Of the life of each case that goes on now: one that was cancelled and asked for again begins anew."""
         self.refusals: Sequence[Refusal] = told.refusals()
         self.nobody: list[tuple[str, str]] = []
         """(about, kind of works) that no department decides."""
+
+    @cached_property
+    def steps(self) -> Mapping[str, Sequence[Step]]:
+        """Of the life of each case that goes on now: one that was cancelled or ended and asked for again begins anew."""
+        opened = {case.id: case.opened for case in self.told.cases.values()}
+        return {case: [step for step in steps if step.at >= opened.get(case, 0)] for case, steps in self.told.steps().items()}
+
+    @cached_property
+    def rests(self) -> Mapping[str, Sequence[Pause]]:
+        """By case; what this turn said is among them."""
+        return self.told.rests()
 
     @property
     def receipts(self) -> Mapping[str, Mapping[str, Any]]:
@@ -665,6 +717,22 @@ class _Turn:
 @lru_cache(maxsize=1024)
 def _receipt(text: str) -> Mapping[str, Any]:
     return loads(text)
+
+
+def _ended(tx: Transaction, event: Event, case: Case) -> int | None:
+    """When the case had ended without a supply before it was asked for once more; None: it had not."""
+    named, statuses = placeholders("s", sorted(UNSUPPLIED))
+    rows = tx.execute(
+        f"SELECT max(at) FROM step WHERE subject = :subject AND case_id = :case AND at >= :opened AND at < :now AND status IN ({named})",
+        {"subject": event.subject, "case": case.id, "opened": case.opened, "now": _millis(event.time), **statuses},
+    ).all()  # fmt: skip
+    return rows[0][0]
+
+
+def _rest(tx: Transaction, subject: str, case: Case) -> None:
+    """It rests from the moment it was told to; told anything else, it rests no more."""
+    at = {"subject": subject, "case": case.id, "at": case.asked}
+    tx.execute(RESTS if case.requested == SUSPENDED else RESTED, at)
 
 
 def _stands(wants: Wanted, identity: Identity | None) -> str:
@@ -708,16 +776,6 @@ def _trench(plan: trench.Trench | None) -> dict[str, Any]:
     closed = plan.moratorium
     return {"works": works, "window_start": plan.start, "window_finish": plan.finish, "moratorium_until": closed.until if closed else None,
             "moratorium_reason": closed.reason if closed else None}  # fmt: skip
-
-
-def _remember_permit(tx: Transaction, event: Event) -> None:
-    data = {name: value for name, value in event.data.items() if name not in ("status", "round")}
-    due = datetime.combine(data["due_on"], datetime.max.time(), UTC) if data["due_on"] else event.time
-    tx.execute(PERMIT, {
-        "subject": event.subject, "permit": data["permit"], "case_id": data["case"], "operator": data["operator"], "works_kind": data["works_kind"],
-        "department": data["department"], "route": data["route"], "requested": CANCELLED if event.data["status"] == "CANCELLED" else OPEN,
-        "round": event.data["round"], "content": "", "data": dumps(data), "asked": _millis(event.time), "due": _millis(due),
-    })  # fmt: skip
 
 
 def _absence(subject: str, clock: Clock) -> str:

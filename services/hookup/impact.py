@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from jietong.store import Transaction
-from services.hookup.cases import CANCELLED, NONE, OPEN, SUSPENDED, Case, target
+from services.hookup.cases import ACCEPTED_ON, CANCELLED, NONE, OPEN, SUSPENDED, Case, target
 from services.hookup.hookup import Hookup
 from services.hookup.knowing import Known
 
@@ -75,6 +75,8 @@ def _said(aim: str | None, case: Case) -> tuple[str | None, str]:
         )
     if aim == SUSPENDED and case.requested == OPEN:
         works = "; works are under way and are made safe" if case.progress == "WORKS_STARTED" else ""
+        if case.progress not in ACCEPTED_ON:
+            return SUSPENDED, "another approval of it rests, so it rests too"
         return SUSPENDED, f"accepted, so it is suspended and waits for a person{works}"
     if aim == CANCELLED and case.requested in (OPEN, SUSPENDED):
         return CANCELLED, "not accepted yet, so it is taken back"

@@ -10,8 +10,9 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from jietong.store import Row, Transaction
+from jietong.workdays import Pause
 from services.hookup.cases import FALLEN, Case, Identity, Opening, Support, Works
-from services.hookup.clocks import Step
+from services.hookup.clocks import Step, moment
 from services.hookup.facts import Facts, dumps, loads, merged
 from services.hookup.learning import DEMAND, PROGRESSED
 from services.hookup.permits import Permit
@@ -20,12 +21,26 @@ SUPPORTS = """SELECT type, item, standing, rows, work, phase, decision_kind, per
 functional_zone, decided, facts, missing, missing_due, extended, historical FROM support WHERE subject = :subject ORDER BY decided, type, item"""
 CASES = """SELECT work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data, progress, progressed,
 acknowledged, protection, plan, opened, asked, receipt FROM case_ WHERE subject = :subject"""
-RARE = ("survey", "consent", "begun", "lineage", "step", "refusal", "permit", "works", "trench", "absence", "objection")
+RARE = (
+    "survey",
+    "consent",
+    "begun",
+    "lineage",
+    "step",
+    "rest",
+    "refusal",
+    "permit",
+    "works",
+    "trench",
+    "absence",
+    "objection",
+)
 HAS = f"SELECT {', '.join(f'EXISTS (SELECT 1 FROM {name} WHERE subject = :subject)' for name in RARE)}"
 SURVEYS = "SELECT facts FROM survey WHERE subject = :subject AND facts IS NOT NULL ORDER BY published DESC, survey"
 LINEAGE = "SELECT work, previous FROM lineage WHERE subject = :subject"
 CONSENTS = "SELECT operator, contact FROM consent WHERE subject = :subject AND contact IS NOT NULL"
 STEPS = "SELECT case_id, status, at, owner, data FROM step WHERE subject = :subject ORDER BY case_id, n"
+RESTS = "SELECT case_id, since, until FROM rest WHERE subject = :subject ORDER BY case_id, since"
 REFUSALS = "SELECT event, case_id, operator, because, data, at, answered FROM refusal WHERE subject = :subject ORDER BY at, event"
 ABSENCES = """SELECT absence, kind, about, status, round, responsible, case_id, operator, since, due, provisional FROM absence
 WHERE subject = :subject"""
@@ -131,6 +146,13 @@ class Known:
             found.setdefault(case, []).append(Step(status, at, owner, loads(data)))
         return found
 
+    def rests(self) -> dict[str, list[Pause]]:
+        """By case, in order."""
+        found: dict[str, list[Pause]] = {}
+        for case, since, until in self._rows(RESTS, "rest"):
+            found.setdefault(case, []).append(Pause(moment(since), None if until is None else moment(until)))
+        return found
+
     def refusals(self) -> list[Refusal]:
         return [
             Refusal(row[0], row[1], row[2], row[3], loads(row[4]), row[5], bool(row[6]))
@@ -170,9 +192,9 @@ def _support_of(row: Row, fallen: bool, zone: tzinfo, where: Where) -> Support:
     )  # fmt: skip
 
 
-def standing(support: Support, as_: str) -> Support:
-    """The same support, standing as another case stands."""
-    return support if support.standing == as_ else replace(support, standing=as_)
+def following_case(support: Support, case: Identity | None, standing: str) -> Support:
+    """A support that came of a case: it stands as the case does, and wants something of that 工程 alone."""
+    return replace(support, standing=standing, slot=case.work if case else None)
 
 
 @lru_cache(maxsize=1024)

@@ -15,6 +15,7 @@ from jietong.store import Transaction
 from services.hookup import machine
 from services.hookup.cases import FALLEN, IN_FORCE, STANDING
 from services.hookup.facts import Facts, dumps, known
+from services.hookup.permits import decides
 
 PROJECT, APPROVAL, ACCEPTANCE = (
     "investment.project.registered.v1",
@@ -34,9 +35,17 @@ OLD_STAYS = ("document", "facts")
 SUPPORT = f"""INSERT INTO support ({", ".join(SUPPORT_COLUMNS)}) VALUES ({", ".join(f":{c}" for c in SUPPORT_COLUMNS)})
 ON CONFLICT (subject, source, type, item) DO UPDATE SET
 {", ".join(f"{c} = coalesce(:{c}, support.{c})" if c in OLD_STAYS else f"{c} = :{c}" for c in SUPPORT_COLUMNS[4:])}"""
+OF_CASE = """SELECT business_kind, operator, progress, protection,
+requested = 'OPEN' AND confirmed = 1 AND progress IN ('NOT_NEEDED', 'DECLINED', 'REFUSED', 'LAPSED') AND asked > progressed, asked
+FROM case_ WHERE subject = :subject AND id = :case"""
+"""Its last columns: whether it was asked for once more since it ended, and when. Else that is known when the customer's word is; but after
+a restore what was said is there before what led to it."""
 OF_ITEM = "WHERE subject = :subject AND source = :source AND type = :type AND item = :item"
 STEP = """INSERT INTO step (subject, case_id, n, event, status, at, owner, data)
 SELECT :subject, :case, coalesce(max(n), 0) + 1, :event, :status, :at, :owner, :data FROM step WHERE subject = :subject AND case_id = :case"""
+ANEW = """UPDATE case_ SET progress = NULL, progressed = NULL, plan = NULL, protection = NULL, opened = :opened
+WHERE subject = :subject AND id = :case"""
+"""A case that ended without a supply begins once more."""
 MEASURED = ("land_area", "floor_area", "height")
 
 
@@ -122,13 +131,16 @@ class Learning:
                        {**key, "survey": data["survey"], "work": data["work"], "facts": facts, "published": _millis(event.time)})  # fmt: skip
 
     def _permit(self, tx: Transaction, event: Event) -> None:
+        """A department's word. One that is older than the newest request was about one that was called back since."""
         data = event.data
         if data["decision"] == "DOCUMENTED":
             return
-        found = tx.execute("UPDATE permit SET decision = :decision, decided = :decided, reason = :reason "
-                           "WHERE subject = :subject AND permit = :permit",
-                           {"subject": event.subject, "permit": data["permit"], "decision": data["decision"], "decided": _millis(event.time),
-                            "reason": data["reason"]}).rowcount  # fmt: skip
+        named = {"subject": event.subject, "permit": data["permit"]}
+        found = tx.execute("SELECT round, asked FROM permit WHERE subject = :subject AND permit = :permit", named).one()
+        if found and _millis(event.time) >= decides(*found):
+            tx.execute("UPDATE permit SET decision = :decision, decided = :decided, reason = :reason "
+                       "WHERE subject = :subject AND permit = :permit",
+                       {**named, "decision": data["decision"], "decided": _millis(event.time), "reason": data["reason"]})  # fmt: skip
         if not found:
             _refuse(
                 tx,
@@ -190,20 +202,25 @@ class Learning:
         data, name = event.data, source_name(event.source)
         if name.startswith("feed"):
             return Fate.FILTERED  # the life of a case that its own feed asked for
-        row = tx.execute("SELECT business_kind, operator, progress, protection FROM case_ WHERE subject = :subject AND id = :case",
-                         {"subject": event.subject, "case": data["case"]}).one()  # fmt: skip
+        row = tx.execute(OF_CASE, {"subject": event.subject, "case": data["case"]}).one()
         if row is None or row[1] != data["operator"]:
             _refuse(tx, event, data["operator"], "no such case was ever asked of this operator")
             return Fate.APPLIED
-        kind, _, progress, protection = row
+        kind, _, progress, protection, begun, asked = row
+        if begun:
+            tx.execute(ANEW, {"subject": event.subject, "case": data["case"], "opened": asked})
+            progress = protection = None
         if data["status"] in machine.ACKNOWLEDGED:
             tx.execute("UPDATE case_ SET acknowledged = :status WHERE subject = :subject AND id = :case",
                        {"subject": event.subject, "case": data["case"], "status": data["status"]})  # fmt: skip
             rests = data["status"] != "RESUMED"
             _step(tx, event, machine.NOBODY if rests else machine.owner(kind, progress or machine.LEAD))
             return Fate.APPLIED
-        answer = data["protection"] or ("NONE" if kind == "PROTECT" and data["status"] == "NOT_NEEDED" else None)
+        no_line = kind == "PROTECT" and data["status"] == "NOT_NEEDED"
+        answer = data["protection"] or ("NONE" if no_line else None)
         because = machine.wrong(kind, progress, data["status"], answer)
+        if because is None and no_line and answer != "NONE":
+            because = f"NOT_NEEDED says that no line lies there, so `protection` is NONE or left out, not {answer}"
         if because is None and protection and answer and answer != protection:
             because = f"it was answered {protection} before"
         if because:

@@ -126,6 +126,12 @@ def state(permits: Iterable[Permit], names: Mapping[str, str]) -> tuple[str, str
     return (ALL_GRANTED if all(p.decision for p in standing) else PENDING), ""
 
 
+def decides(round: int, asked: int) -> int:
+    """From when on a decision is about this request (ms): what was asked for anew is not decided by what came before. A
+    department's platform tells a decision to the second."""
+    return asked // 1000 * 1000 if round > 1 else 0
+
+
 def said(plan: Facts, road: Road | None) -> dict[str, Any]:
     """What a request says of the works."""
     same = {

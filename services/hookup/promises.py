@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
 from jietong.city import Promise
 from jietong.workdays import Deadline
-from services.hookup.clocks import Clocks, Step
+from services.hookup.clocks import Clocks, Life, Step
 from services.hookup.facts import Facts
+from services.hookup.machine import ACKNOWLEDGED
 
 HOUR = 3_600_000
 AMOUNT = re.compile(r"\s*([0-9]+(?:\.[0-9]+)?)\s*(\S+)\s*")
@@ -31,15 +31,15 @@ def receipt(promise: Promise | None, contact_by: Deadline, known: int, to_ask: i
 
 
 def breaches(
-    opened: int, promised: Facts, steps: Sequence[Step], clocks: Clocks, works_allowed: bool
+    opened: int, promised: Facts, life: Life, clocks: Clocks, works_allowed: bool
 ) -> Iterator[tuple[str, str]]:
-    """(kind, what was promised and what came) of everything in these steps that breaks a case's receipt.
+    """(kind, what was promised and what came) of everything in a case's steps that breaks its receipt.
 
     `works_allowed`: whether every permit of the works was granted, or none is needed.
     """
+    steps, accepted = [step for step in life.steps if step.status not in ACKNOWLEDGED], life.accepted
     if steps and (hours := promised.get("contact_hours")) and steps[0].at > opened + hours * HOUR:
         yield "LATE_CONTACT", f"promised within {hours} h, after {(steps[0].at - opened) / HOUR:.0f} h"
-    accepted = next((step for step in steps if step.status == "ACCEPTED"), None)
     days = (accepted and accepted.data.get("promised_days")) or promised.get("connect_days")
     if accepted and promised.get("connect_days") and days > promised["connect_days"]:
         yield "PROMISE_WORSENED", f"promised {promised['connect_days']} working days, at acceptance {days}"
@@ -47,14 +47,17 @@ def breaches(
         if step.data.get("visit_demanded") and promised.get("visit") is False:
             yield "VISIT_DEMANDED", f"no visit may be asked of the applicant; asked with {step.status}"
         if step.status == "PLAN_REPLIED":
-            yield from _of_plan(step, accepted, promised, clocks)
+            yield from _of_plan(step, promised)
+            plan_days = promised.get("plan_days")
+            if accepted and plan_days and (used := clocks.used(life, step.at)) > plan_days:
+                yield "LATE_PLAN", f"promised in {plan_days} working days of the utility's own, took {used}"
         if step.status == "WORKS_STARTED" and not works_allowed:
             yield "WORKS_WITHOUT_PERMIT", "works began before every permit was granted"
-        if step.status == "CONNECTED" and accepted and days and (used := clocks.used(steps, step.at)) > days:
+        if step.status == "CONNECTED" and accepted and days and (used := clocks.used(life, step.at)) > days:
             yield "LATE_CONNECTION", f"promised {days} working days of the utility's own, took {used}"
 
 
-def _of_plan(step: Step, accepted: Step | None, promised: Facts, clocks: Clocks) -> Iterator[tuple[str, str]]:
+def _of_plan(step: Step, promised: Facts) -> Iterator[tuple[str, str]]:
     plan: Facts = step.data.get("plan") or {}
     fee, most = plan.get("fee"), promised.get("fee")
     if fee is not None and most is not None and fee > most:
@@ -64,10 +67,6 @@ def _of_plan(step: Step, accepted: Step | None, promised: Facts, clocks: Clocks)
         yield "BOUNDARY_MOVED", f"promised to pay up to {up_to}, plans {boundary}"
     if _less(plan.get("capacity"), promised.get("capacity")):
         yield "CAPACITY_BELOW_PROMISE", f"promised {promised['capacity']}, plans {plan['capacity']}"
-    if accepted and (days := promised.get("plan_days")):
-        by = clocks.days.add(datetime.fromtimestamp(accepted.at / 1000, UTC), days).at
-        if step.at > by.timestamp() * 1000:
-            yield "LATE_PLAN", f"promised in {days} working days, by {by:%Y-%m-%d %H:%M}"
 
 
 def _less(planned: str | None, promised: str | None) -> bool:

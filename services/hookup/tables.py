@@ -3,9 +3,11 @@ what waits for a person. Moments are milliseconds since 1970 UTC, days are ISO t
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Column, Integer, MetaData, Table, Text
 
-hookup = MetaData()
+hookup = MetaData(info={"branch": "hookup", "revisions": Path(__file__).with_name("migrations")})
 
 Table(
     "project", hookup,
@@ -119,7 +121,7 @@ Table(
     Column("protection", Text),  # NONE, PROTECT or MOVE
     Column("plan", Text),  # the plan replied, JSON
     Column("opened", BigInteger, nullable=False),
-    Column("asked", BigInteger, nullable=False, server_default="0"),  # when the last request was said
+    Column("asked", BigInteger, nullable=False, server_default="0"),  # when it was told to stand where it stands
     Column("receipt", Text),  # the promise as it stood when the case was opened, JSON
 )  # fmt: skip
 
@@ -134,6 +136,15 @@ Table(
     Column("at", BigInteger, nullable=False),
     Column("owner", Text, nullable=False),  # UTILITY, CUSTOMER, DEPARTMENT: whose time follows
     Column("data", Text, nullable=False),  # what else it said, JSON
+)  # fmt: skip
+
+# When a case rested, by the city's own word: from SUSPENDED until it went on or was cancelled.
+Table(
+    "rest", hookup,
+    Column("subject", Text, primary_key=True),
+    Column("case_id", Text, primary_key=True),
+    Column("since", BigInteger, primary_key=True),
+    Column("until", BigInteger),  # null: it rests
 )  # fmt: skip
 
 # Steps that were not applied: wrong in their place, contradicting, or of a case that never was. Each is answered once.

@@ -23,6 +23,7 @@ def build(engine: Engine, city: City, host: str, login: Login | None) -> tuple[S
     return page, Program(
         "services.timeline",
         [engine.consume(Timeline(engine.catalog, bell), store, outbox), engine.relay(store, outbox)],
+        {"/": page},
     )
 
 
@@ -33,7 +34,8 @@ def names(city: City) -> dict[str, str]:
 
 
 def programs(engine: Engine, city: City) -> list[Program]:
-    return [build(engine, city, "127.0.0.1", None)[1]]
+    login = Login("jietong", engine.password) if engine.password else None
+    return [build(engine, city, engine.host, login)[1]]
 
 
 if __name__ == "__main__":

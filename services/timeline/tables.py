@@ -5,11 +5,13 @@ Dates are ISO text, lists are text with a space before and after each element, `
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Boolean, Column, Index, Integer, MetaData, String, Table, Text, text
 
 from services.timeline.words import PATH
 
-timeline = MetaData()
+timeline = MetaData(info={"branch": "timeline", "revisions": Path(__file__).with_name("migrations")})
 OF_ANOTHER = text("project <> subject")
 
 

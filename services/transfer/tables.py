@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from sqlalchemy import BigInteger, Column, Index, Integer, MetaData, Table, Text
 
-transfer = MetaData()
+transfer = MetaData(info={"branch": "transfer", "revisions": Path(__file__).with_name("migrations")})
 
 # One row a registration of a unit, as last told.
 Table(

@@ -20,7 +20,7 @@ from jietong.delivery.consumer import Consumer
 from jietong.delivery.heads import Heads
 from jietong.delivery.limits import Limit
 from jietong.delivery.outbox import COLUMNS, envelope_of, mark_sent
-from jietong.engine import Engine
+from jietong.engine import embedded
 from jietong.event import Draft, Envelope, Event, Key
 from jietong.identifiers import ProjectCode
 from tests.faults.harness import judged
@@ -51,7 +51,7 @@ class Bench:
         self.open()
 
     def open(self, limit: Limit = NO_LIMIT, batch: int = 500) -> None:
-        self.engine = Engine(self.folder, "440700", self.types, clock=lambda: self.now)
+        self.engine = embedded(self.folder, "440700", self.types, clock=lambda: self.now)
         self.contract, self.log = self.engine.contract, self.engine.log
         self.platform, self.store = self.engine.store("engineering", tables), self.engine.store("reader", done)
         self.outbox = self.engine.outbox(self.platform)

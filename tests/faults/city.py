@@ -30,7 +30,7 @@ from connectors.engineering.platform import Work
 from connectors.engineering.tables import ITEM, PROGRESS, PROJECT
 from connectors.investment.platform import Application
 from jietong import catalog, city
-from jietong.engine import Engine, Program, Running
+from jietong.engine import Program, Running, embedded
 from jietong.errors import JietongError, UsageError
 from jietong.event import Event
 from jietong.service import Learned
@@ -85,7 +85,7 @@ class City:
         types = catalog.load()
         whole = city.load("jiangmen", types)
         self.pack = replace(whole, operators={name: whole.operators[name] for name in operators})
-        self.engine = Engine(folder, self.pack.code, types)
+        self.engine = embedded(folder, self.pack.code, types)
         self.history = History(folder / "history.ndjson")
         self.investment, investing = investment.build(self.engine)
         self.engineering, engineers = engineering.build(self.engine, self.pack)

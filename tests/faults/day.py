@@ -16,7 +16,7 @@ from connectors.engineering.platform import Work
 from connectors.investment.platform import Application
 from jietong import catalog, city
 from jietong.broker import Place
-from jietong.engine import Engine
+from jietong.engine import Engine, embedded
 
 MIDNIGHT = datetime(2026, 3, 1, 16, 0, tzinfo=UTC)
 """Of 2 March in the city."""
@@ -25,7 +25,7 @@ RANDOM = ("ce_id", "ce_causationid")
 
 def main(folder: Path) -> None:
     types = catalog.load()
-    engine = Engine(folder, "440700", types, clock=lambda: 1_772_400_000_000)
+    engine = embedded(folder, "440700", types, clock=lambda: 1_772_400_000_000)
     platform, program = investment.build(engine)
     told = Application(name="项目", site_regions=("440703",), authority_region="440703", planned_start=date(2026, 6, 1),
                        total_investment=Decimal("1.005000"))  # fmt: skip
@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
 
 
 def _said(engine: Engine) -> Iterator[dict[str, str]]:
-    for topic in engine.log.every():
+    for topic in engine.log.topics(engine.catalog.topics).values():
         for partition in () if topic.name.startswith("jietong.") else topic.bounds:
             for record in engine.log.read(Place(topic.name, partition), 0, 1000):
                 headers = {name: value.decode() for name, value in record.headers if name not in RANDOM}

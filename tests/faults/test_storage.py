@@ -18,7 +18,7 @@ import connectors.investment.__main__ as investment
 from connectors.investment.platform import Application
 from jietong import catalog
 from jietong.broker import Place
-from jietong.engine import Engine, Program, Running
+from jietong.engine import Engine, Program, Running, embedded
 from jietong.errors import RetriableError, RewoundError
 from tests.faults.bench import APPROVAL, Bench, draft
 from tests.faults.city import REGISTERED, History
@@ -42,7 +42,7 @@ STRACE = (
 
 # -- F24 ---------------------------------------------------------------------------------------------------------------
 def test_f24_an_approval_on_a_full_platform_fails_and_makes_no_event(tmp_path: Path) -> None:
-    engine = Engine(tmp_path, "440700", catalog.load())
+    engine = embedded(tmp_path, "440700", catalog.load())
     platform, program = investment.build(engine)
     history = History(tmp_path / "history.ndjson")
 

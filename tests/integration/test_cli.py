@@ -30,7 +30,7 @@ from jietong.adapters.embedded import EmbeddedLog
 from jietong.broker import Message
 from jietong.cli import ask
 from jietong.cli.app import run
-from jietong.engine import Engine, Program, Running
+from jietong.engine import Program, Running, embedded
 
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 OPERATORS = ("jm-water", "jm-gas")
@@ -44,7 +44,7 @@ class SmallCity:
 
     def __init__(self, folder: Path) -> None:
         pack = city.load("jiangmen", catalog.load())
-        self.engine = Engine(folder, pack.code, catalog.load())
+        self.folder, self.engine = folder, embedded(folder, pack.code, catalog.load())
         self.investment, investing = investment.build(self.engine)
         operators = {name: utility.build(self.engine, name) for name in OPERATORS}
         self.operators = {name: platform for name, (platform, _) in operators.items()}
@@ -160,7 +160,7 @@ def test_status_says_of_each_program_what_waits_and_what_became_of_what_it_read(
 
 def test_status_names_the_process_that_runs_the_city_and_its_alarms(running: SmallCity, jietong: Run) -> None:
     running.until(lambda: told(jietong, "status")["pid"] == os.getpid())
-    change(running.engine.folder / "hookup.db", "INSERT INTO alarm VALUES ('silent', 'x', 'no sign of life', 1)")
+    change(running.folder / "hookup.db", "INSERT INTO alarm VALUES ('silent', 'x', 'no sign of life', 1)")
     code, out, _ = jietong("status")
     assert code == 0
     assert "running, process" in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import struct
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -16,14 +17,21 @@ Named = dict[str, Any]
 def decoded(topic: str, body: bytes) -> dict[str, Any]:
     """The fields of an event, by its topic's newest schema that consumes every byte. ValueError if none does."""
     for schema in _schemas(topic):
-        source = io.BytesIO(body)
-        try:
-            found = _value(schema, {}, source)
-        except (IndexError, ValueError, struct.error, KeyError):
-            continue
-        if source.tell() == len(body):
-            return found
+        with suppress(ValueError):
+            return read(schema, body)
     raise ValueError(f"{topic}: no schema of this topic reads these {len(body)} bytes")
+
+
+def read(schema: Any, body: bytes) -> dict[str, Any]:
+    """The fields of an event by the schema it was written with. ValueError if that does not consume every byte."""
+    source = io.BytesIO(body)
+    try:
+        found = _value(schema, {}, source)
+    except (IndexError, struct.error, KeyError) as error:
+        raise ValueError(f"not its schema: {error}") from error
+    if source.tell() != len(body):
+        raise ValueError(f"{len(body) - source.tell()} bytes are left over")
+    return found
 
 
 @lru_cache

@@ -1,13 +1,17 @@
 """The outside checker: whether the promise was kept, from tables and bytes alone. It imports nothing of ours.
 
-`python -m tests.outside.checker DATA [--history FILE] [--within SECONDS] [--json]` prints numbers and a verdict for
-* I1 none lost: every committed event a consumer reads has one final fate there; set aside is what was predicted;
+`python -m tests.outside.checker DATA`, a data folder, or `--database URL --bootstrap HOST:PORT[,…] [--registry URL]`, the
+servers of a city; `[--history FILE] [--within SECONDS] [--pid N …] [--json]`. It prints numbers and a verdict for
+* I1 none lost: every committed event a consumer reads has one final fate there; set aside is what was predicted; what an
+  outbox says was sent is in the log, as far back as the log goes (a topic made anew: if it was sent again);
 * I2 none twice: one effect for a platform's row at a receiver, one meaning for an event, rounds of a case 1 … n;
 * I3 order: sequences of each stream 1 … n without a gap or an inversion, where n is the platform's own count;
 * I5 no phantom: the digest of every effect is that of a committed row;
-* I6 lives: nothing unsent, nothing waiting, no lag, nothing halted, within the time given;
+* I6 lives: nothing unsent, nothing waiting, every position at its topic's end, nothing halted, within the time given;
 * I8 bounded: files, write-ahead logs, strays, attempts, and memory, descriptors, threads of a process under their caps.
-Exit code 0 if all hold, 1 if one does not, 2 if there is nothing to check.
+What is legal and must be counted, so that a fault can show it did something, is among the numbers: duplicates, strays,
+attempts, deaths, records of no committed row, the ids of topics.
+Exit code 0 if all hold, 1 if one does not, 2 if there is nothing to check: a table is missing, a server is away.
 """
 
 from __future__ import annotations
@@ -17,14 +21,15 @@ import json
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from tests.outside import avro, tables
-from tests.outside.tables import Consumer, Folder, History, Key, Operation, Operator
+from tests.outside.servers import Servers
+from tests.outside.tables import City, Consumer, Files, History, Key, Operation, Operator, Seen, Topic
 
 INVARIANTS = ("I1", "I2", "I3", "I5", "I6", "I8")
 REQUESTED = "utility.connection.requested.v1"
@@ -36,13 +41,13 @@ Found = Iterator[str]
 
 @dataclass(frozen=True)
 class Caps:
-    """What bounds are (I8). Sizes in bytes; `pid`: a process that is looked at too."""
+    """What bounds are (I8). Sizes in bytes; `pid`: a process that is looked at too, or several."""
 
     wal: int = 128 * 1024**2
     files: int = 200
     strays: int = 1000
     deaths: int = 5
-    pid: int | None = None
+    pid: int | Sequence[int] | None = None
     rss: int = 512 * 1024**2
     descriptors: int = 512
     threads: int = 128
@@ -72,37 +77,56 @@ class Verdict:
         return "\n".join(lines)
 
 
-def check(folder: Path, history: Path | None = None, *, within: float = 0.0, caps: Caps = Caps()) -> Verdict:
-    """Look at a data folder, as soon as it is quiet, at the latest after `within` seconds; while a city still writes,
-    only the last moment counts. Without a history nothing was predicted to be held."""
+def check(city: City | Path, history: Path | None = None, *, within: float = 0.0, caps: Caps = Caps()) -> Verdict:
+    """Look at a city, or a data folder, as soon as it is quiet, at the latest after `within` seconds; while a city still
+    writes, only the last moment counts. Without a history nothing was predicted to be held."""
+    city = Files(city) if isinstance(city, Path) else city
     until = time.monotonic() + within
-    seen, stayed = tables.read(folder), 0
-    while stayed < 2 and time.monotonic() < until:  # quiet twice running: between two files something may be on its way
+    seen, stayed = city.look(), 0
+    while stayed < 2 and time.monotonic() < until:  # twice running: between two stores something may be on its way
         stayed = 0 if any(_unquiet(seen, History([], _held_of(history)))) else stayed + 1
         time.sleep(0.1)
-        seen = tables.read(folder)
-    return _judged(seen, tables.history(history) if history else History([], []), caps)
+        seen = city.look()
+    return _judged(city, seen, tables.history(history) if history else History([], []), caps)
 
 
 def _held_of(history: Path | None) -> list[dict[str, Any]]:
     return tables.history(history).held if history else []
 
 
-def _judged(seen: Folder, told: History, caps: Caps) -> Verdict:
-    rows = {operation.name: tables.committed(seen.path, operation) for operation in told.operations}
+def _judged(city: City, seen: Seen, told: History, caps: Caps) -> Verdict:
+    rows = {operation.name: tables.committed(city, operation) for operation in told.operations}
+    requests, unreadable = _requests(city, seen)
     faults = {
-        "I1": [*_lost(seen, told), *_unkept(told, rows), *_without_effect(seen, told, rows)],
-        "I2": [*_twice(seen), *_rounds(seen), *_done_twice(seen), *_repeated(seen, told, rows)],
+        "I1": [*_lost(seen, told), *_unkept(told, rows), *_without_effect(seen, told, rows), *_unlogged(seen, told)],
+        "I2": [*_twice(seen), *_rounds(seen, requests), *_done_twice(seen), *_repeated(seen, told, rows)],
         "I3": [*_disordered(seen), *_miscounted(seen, told, rows)],
-        "I5": [*_phantoms(seen), *_unasked(seen, told, rows)],
+        "I5": [*_phantoms(seen), *_unasked(seen, told, rows), *unreadable],
         "I6": list(_unquiet(seen, told)),
-        "I8": [*_unbounded(seen, caps), *_process(caps)],
+        "I8": [*_unbounded(seen, caps), *_processes(caps)],
     }
     return Verdict(_numbers(seen, told, rows), faults)
 
 
+def _requests(city: City, seen: Seen) -> tuple[dict[Key, dict[str, Any]], list[str]]:
+    """What was asked of operators, by the schema that the log's own record names where there is a registry; and which of
+    it cannot be read."""
+    found, faults = dict[Key, dict[str, Any]](), list[str]()
+    copies = seen.topics[REQUESTED].copies if seen.topics and REQUESTED in seen.topics else ()
+    prefixes = {(copy.key, copy.body): copy.prefix for copy in copies}
+    for key, row in seen.outbox.items():
+        if key.type == REQUESTED and row.body:
+            prefix = prefixes.get((key, tables.short(row.body)))
+            schema = city.schema(prefix) if prefix else None
+            try:
+                found[key] = avro.read(schema, row.body) if schema else avro.decoded(key.type, row.body)
+            except ValueError as error:
+                faults.append(f"{_text(key)}: {error}")
+    return found, faults
+
+
 # -- I1 none lost ------------------------------------------------------------------------------------------------------
-def _lost(seen: Folder, told: History) -> Found:
+def _lost(seen: Seen, told: History) -> Found:
     predicted = _predicted(told)
     aside = {
         (c.name, *key, taken.fate) for c in seen.consumers for key, taken in c.inbox.items() if taken.fate not in TOOK
@@ -126,7 +150,7 @@ def _lost(seen: Folder, told: History) -> Found:
 
 def _predicted(told: History) -> set[tuple[Any, ...]]:
     return {
-        (p["consumer"], p["source"], p["type"], p["subject"], p["sequence"], p["fate"])
+        (tables.stem(p["consumer"]), p["source"], p["type"], p["subject"], p["sequence"], p["fate"])
         for p in told.held
         if "fate" in p
     }
@@ -139,7 +163,7 @@ def _undone(consumer: Consumer) -> Found:
         yield from (f"{consumer.name}: {_text(key)} applied without its effect" for key in sorted(applied - done))
 
 
-def _undelivered(seen: Folder, operator: Operator) -> Found:
+def _undelivered(seen: Seen, operator: Operator) -> Found:
     """What was addressed to an operator was taken by its own consumer, and stands in its own system."""
     receipts = {receipt.id for receipt in operator.receipts} | operator.booked
     for consumer in _of_operator(seen, operator):
@@ -158,15 +182,27 @@ def _unkept(told: History, rows: dict[str, list[str]]) -> Found:
             yield f"{operation.name}: was ok, and its row is not on the platform"
 
 
-def _without_effect(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
+def _without_effect(seen: Seen, told: History, rows: dict[str, list[str]]) -> Found:
     leads = _leads(seen)
     for operation, subject, effect in _expected(told, rows):
         if not leads[(effect[0], subject, *effect[1:])]:
             yield f"{operation}: {effect[0]} has no {effect[1]} of {subject}"
 
 
+def _unlogged(seen: Seen, told: History) -> Found:
+    """Gone from the log may be what retention took, and what went with an old topic if the new one got it again. A row
+    without a body says of a sequence that it was lost (a void), and leaves only when somebody asks."""
+    topics = {n: t for n, t in (seen.topics or {}).items() if not t.forgot and n not in told.forgotten}
+    said = {(copy.key, copy.body) for name, topic in topics.items() for copy in topic.copies if copy.key.type == name}
+    for key, row in seen.outbox.items():
+        topic = topics.get(key.type)
+        same = topic and seen.relayed.get((row.store, key.type), topic.id) == topic.id
+        if same and row.sent and row.body and (key, tables.short(row.body)) not in said:
+            yield f"log: lost {_text(key)}, which {row.store} says was sent"
+
+
 # -- I2 none twice -----------------------------------------------------------------------------------------------------
-def _twice(seen: Folder) -> Found:
+def _twice(seen: Seen) -> Found:
     meanings: defaultdict[str, set[tuple[Key, bytes]]] = defaultdict(set)
     for key, row in seen.outbox.items():
         meanings[row.id].add((key, row.digest))
@@ -185,21 +221,19 @@ def _twice(seen: Folder) -> Found:
         yield from (f"{operator.name}: event {event} was taken {n} times" for event, n in ids.items() if n > 1)
 
 
-def _done_twice(seen: Folder) -> Found:
+def _done_twice(seen: Seen) -> Found:
     for consumer in seen.consumers:
         keys = Counter(one.key for one in consumer.done or ())
         yield from (f"{consumer.name}: {_text(key)} had its effect {n} times" for key, n in keys.items() if n > 1)
 
 
-def _rounds(seen: Folder) -> Found:
+def _rounds(seen: Seen, requests: dict[Key, dict[str, Any]]) -> Found:
     """What was asked of each operator about each case: rounds 1 … n, as its asker and its operator count them."""
     rounds: defaultdict[tuple[str, str], list[int]] = defaultdict(list)
     asked: dict[str, str] = {}
-    for key, row in seen.outbox.items():
-        if key.type == REQUESTED:
-            data = avro.decoded(key.type, row.body)
-            rounds[data["operator"], data["case"]].append(data["round"])
-            asked[data["case"]] = row.file
+    for key, data in requests.items():
+        rounds[data["operator"], data["case"]].append(data["round"])
+        asked[data["case"]] = seen.outbox[key].store
     for (operator, case), numbers in rounds.items():
         if sorted(numbers) != list(range(1, len(numbers) + 1)):
             yield f"case {case} of {operator}: rounds {sorted(numbers)}"
@@ -213,7 +247,7 @@ def _rounds(seen: Folder) -> Found:
                 yield f"{operator.name}: case {lead.case} was asked {counts[lead.case]} times in {lead.round} rounds"
 
 
-def _repeated(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
+def _repeated(seen: Seen, told: History, rows: dict[str, list[str]]) -> Found:
     yield from (f"{name}: stands {len(found)} times on its platform" for name, found in rows.items() if len(found) > 1)
     leads = _leads(seen)
     expected = Counter((effect[0], subject, *effect[1:]) for _, subject, effect in _expected(told, rows))
@@ -223,7 +257,7 @@ def _repeated(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
 
 
 # -- I3 order ----------------------------------------------------------------------------------------------------------
-def _disordered(seen: Folder) -> Found:
+def _disordered(seen: Seen) -> Found:
     counts = _streams(seen.outbox)
     for stream, numbers in counts.items():
         yield from _hole("outbox", stream, numbers, len(numbers))
@@ -280,7 +314,7 @@ def _hole(where: str, stream: Stream, numbers: list[int], count: int) -> Found:
         yield f"{where}: {'/'.join(stream)} lacks {missing[:SHOWN]}"
 
 
-def _miscounted(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
+def _miscounted(seen: Seen, told: History, rows: dict[str, list[str]]) -> Found:
     """Events of a stream against committed rows of the platform, where the history tells of both."""
     wanted = _wanted(told, rows)
     counts = _streams(seen.outbox)
@@ -290,7 +324,7 @@ def _miscounted(seen: Folder, told: History, rows: dict[str, list[str]]) -> Foun
 
 
 # -- I5 no phantom -----------------------------------------------------------------------------------------------------
-def _phantoms(seen: Folder) -> Found:
+def _phantoms(seen: Seen) -> Found:
     ids = {row.id for row in seen.outbox.values()}
     for consumer in seen.consumers:
         for key, taken in consumer.inbox.items():
@@ -309,7 +343,7 @@ def _phantoms(seen: Folder) -> Found:
         )
 
 
-def _unasked(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
+def _unasked(seen: Seen, told: History, rows: dict[str, list[str]]) -> Found:
     for operation in told.operations:
         if operation.outcome == "failed" and rows[operation.name]:
             yield f"{operation.name}: failed, and its row is on the platform"
@@ -320,10 +354,13 @@ def _unasked(seen: Folder, told: History, rows: dict[str, list[str]]) -> Found:
 
 
 # -- I6 lives, I8 bounded ----------------------------------------------------------------------------------------------
-def _unquiet(seen: Folder, told: History) -> Found:
+def _unquiet(seen: Seen, told: History) -> Found:
     predicted = {p[:-1] for p in _predicted(told)}
     yield from (f"{name}: {n} rows unsent, under way or asked for" for name, n in seen.pending.items() if n)
-    yield from (f"{name}: {n} records behind" for name, n in seen.lag.items() if n)
+    yield from (f"{name}: {n} records of {topic} behind" for (name, topic), n in seen.lag.items() if n)
+    for (name, topic), topic_id in seen.relayed.items():
+        if seen.topics is not None and (topic not in seen.topics or seen.topics[topic].id != topic_id):
+            yield f"{name}: {topic} is gone or was made anew, and its relay has not seen it"
     for consumer in seen.consumers:
         waiting = [
             key
@@ -335,12 +372,13 @@ def _unquiet(seen: Folder, told: History) -> Found:
         due = {key for key in seen.outbox if key.type in consumer.topics}
         if missing := len(due - consumer.inbox.keys()):
             yield f"{consumer.name}: {missing} not yet seen"
-    yield from (f"{file}: {about} is halted: {detail}" for file, name, about, detail in seen.alarms if name == "halted")
+    for store, name, about, detail in seen.alarms:
+        if name == "halted":
+            yield f"{store}: {about} is halted: {detail}"
 
 
-def _unbounded(seen: Folder, caps: Caps) -> Found:
-    files = sum(1 for file in seen.path.rglob("*") if file.parent.name != "keys")  # one a person and purpose
-    yield from _over("files in the folder", files, caps.files)
+def _unbounded(seen: Seen, caps: Caps) -> Found:
+    yield from _over("files in the folder", seen.files, caps.files)
     for name, size in seen.wal.items():
         yield from _over(f"{name}: bytes of its write-ahead log", size, caps.wal)
     yield from _over("strays", sum(seen.strays.values()), caps.strays)
@@ -348,14 +386,13 @@ def _unbounded(seen: Folder, caps: Caps) -> Found:
         yield from _over(f"{name}: deaths attempting one event", deaths, caps.deaths)
 
 
-def _process(caps: Caps) -> Found:
-    if caps.pid is None:
-        return
-    process = Path(f"/proc/{caps.pid}")
-    said = dict(line.split(":", 1) for line in (process / "status").read_text("ascii", "replace").splitlines())
-    yield from _over("bytes of memory", int(said["VmRSS"].split()[0]) * 1024, caps.rss)
-    yield from _over("threads", int(said["Threads"]), caps.threads)
-    yield from _over("file descriptors", sum(1 for _ in (process / "fd").iterdir()), caps.descriptors)
+def _processes(caps: Caps) -> Found:
+    for pid in [caps.pid] if isinstance(caps.pid, int) else caps.pid or ():
+        process = Path(f"/proc/{pid}")
+        said = dict(line.split(":", 1) for line in (process / "status").read_text("ascii", "replace").splitlines())
+        yield from _over(f"{pid}: bytes of memory", int(said["VmRSS"].split()[0]) * 1024, caps.rss)
+        yield from _over(f"{pid}: threads", int(said["Threads"]), caps.threads)
+        yield from _over(f"{pid}: file descriptors", sum(1 for _ in (process / "fd").iterdir()), caps.descriptors)
 
 
 def _over(what: str, value: int, cap: int) -> Found:
@@ -363,28 +400,49 @@ def _over(what: str, value: int, cap: int) -> Found:
         yield f"{what}: {value}, over {cap}"
 
 
-# -- what the folder says, put together --------------------------------------------------------------------------------
-def _numbers(seen: Folder, told: History, rows: dict[str, list[str]]) -> dict[str, Any]:
+# -- what is seen, put together --------------------------------------------------------------------------------
+def _numbers(seen: Seen, told: History, rows: dict[str, list[str]]) -> dict[str, Any]:
     fates = Counter(taken.fate for consumer in seen.consumers for taken in consumer.inbox.values())
     outcomes = Counter(operation.outcome for operation in told.operations)
     unknown = [operation.name for operation in told.operations if operation.outcome == "unknown"]
+    topics = seen.topics or {}
+    duplicates = {name: n for name, topic in sorted(topics.items()) if (n := _duplicates(name, topic))}
     return {
         "operations": dict(outcomes), "unknown but committed": sum(bool(rows[name]) for name in unknown),
         "events": len(seen.outbox), "by type": dict(sorted(Counter(key.type for key in seen.outbox).items())),
         "consumers": len(seen.consumers), "fates": dict(sorted(fates.items())), "known": sum(fates.values()),
         "leads": {operator.name: len(operator.leads) for operator in seen.operators},
         "effects written down": sum(len(consumer.done or ()) for consumer in seen.consumers),
-        "records in the log": seen.log.get("records", 0), "duplicates in the log": seen.log.get("duplicates", 0),
+        "records in the log": sum(topic.records for topic in topics.values()),
+        "duplicates in the log": sum(duplicates.values()), "duplicates by topic": duplicates,
+        "records of no row": sum(_foreign(seen, name, topic) for name, topic in topics.items()),
+        "unreadable partitions": sum(topic.unreadable for topic in topics.values()),
+        "topics": {name: topic.id for name, topic in sorted(topics.items())}, "lag": sum(seen.lag.values()),
         "strays": sum(seen.strays.values()), "held at a source": len(seen.source_held),
-        "alarms": sorted({name for _, name, _, _ in seen.alarms}), "largest write-ahead log": max(seen.wal.values()),
+        "attempts": sum(seen.attempts.values()), "deaths": max(seen.deaths.values(), default=0),
+        "alarms": sorted({name for _, name, _, _ in seen.alarms}),
+        "alarms standing": sorted(f"{store}: {name} {about}" for store, name, about, _ in seen.alarms),
+        "largest write-ahead log": max(seen.wal.values(), default=0),
     }  # fmt: skip
 
 
-def _of_operator(seen: Folder, operator: Operator) -> Iterable[Consumer]:
+def _duplicates(name: str, topic: Topic) -> int:
+    return 0 if name.startswith(tables.OURS) else topic.named - len({copy.key for copy in topic.copies})
+
+
+def _foreign(seen: Seen, name: str, topic: Topic) -> int:
+    """Records that name no event, and copies that do not say what the committed row says."""
+    if name.startswith(tables.OURS):
+        return 0
+    said = {key: tables.short(row.body) for key, row in seen.outbox.items() if key.type == name}
+    return topic.records - topic.named + sum(said.get(copy.key) != copy.body for copy in topic.copies)
+
+
+def _of_operator(seen: Seen, operator: Operator) -> Iterable[Consumer]:
     return [c for c in seen.consumers if c.name.endswith(f"-{operator.name}") and REQUESTED in c.topics]
 
 
-def _leads(seen: Folder) -> defaultdict[tuple[Any, ...], list[str]]:
+def _leads(seen: Seen) -> defaultdict[tuple[Any, ...], list[str]]:
     """(receiver, subject, business kind, phase) → the 工程 of each case there."""
     found: defaultdict[tuple[Any, ...], list[str]] = defaultdict(list)
     for operator in seen.operators:
@@ -427,15 +485,22 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="checker", description="Whether the promise was kept, from tables and bytes alone."
     )
-    parser.add_argument("data", type=Path, help="a data folder")
+    parser.add_argument("data", type=Path, nargs="?", help="a data folder; or, of a city on servers:")
+    parser.add_argument("--database", help="address of its PostgreSQL database")
+    parser.add_argument("--bootstrap", help="HOST:PORT[,...] of its Kafka")
+    parser.add_argument("--registry", help="address of its schema registry; without, schemas are those in schemas/avro")
     parser.add_argument("--history", type=Path, help="the workload's own history, NDJSON")
     parser.add_argument("--within", type=float, default=0.0, help="seconds it may take to become quiet")
-    parser.add_argument("--pid", type=int, help="a process whose memory, descriptors and threads are looked at")
+    parser.add_argument("--pid", type=int, nargs="+", help="processes whose memory, descriptors, threads are looked at")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     given = parser.parse_args(arguments)
-    look = partial(check, given.data, given.history, within=given.within, caps=Caps(pid=given.pid))
+    servers = [given.database, given.bootstrap, given.registry]
+    if any(servers) if given.data else not all(servers[:2]):
+        parser.error("a data folder, or --database and --bootstrap")
     try:
-        verdict = look()
+        with ExitStack() as open_:
+            city = Files(given.data) if given.data else open_.enter_context(closing(Servers(*servers)))
+            verdict = check(city, given.history, within=given.within, caps=Caps(pid=given.pid))
     except (OSError, ValueError) as error:
         sys.stderr.write(f"checker: {error}\n")
         return 2

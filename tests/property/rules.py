@@ -70,14 +70,6 @@ AFTER: dict[str, dict[str, tuple[str, ...]]] = {
 OWNER = {"CONTACTED": "CUSTOMER", "PLAN_REPLIED": "CUSTOMER"}
 """Whose time follows; of all others that are not an end, the utility's."""
 
-AS_BUILT = {
-    "choice-drops-owners", "suspended-leads-are-tasks", "one-permit-is-watched", "moves-spread", "suspended-leads-need-no-echo",
-    "refusals-are-tasks-only-while-open", "finished-lines-must-echo", "a-rest-counts-as-a-fall",
-    "the-clock-waits-for-the-echo", "less-consent-is-not-told-once-over", "no-line-may-still-move", "warned-a-day-later",
-    "an-old-echo-answers", "an-old-permit-counts", "a-new-beginning-is-forgotten",
-}  # fmt: skip
-"""Where the service does not follow the texts yet, and these rules go along with it so that the rest is compared."""
-
 Key = tuple[str, str, str, str, int]
 """Subject, 工程 ('' for the project's own), operator, business kind, phase."""
 
@@ -117,8 +109,6 @@ class Permit:
     content: Any
     open: bool = True
     decision: str | None = None
-    stale: bool = False
-    """Asked for anew, and decided before that."""
 
 
 @dataclass
@@ -131,14 +121,9 @@ class Case:
     rests: list[tuple[datetime, datetime | None]] = field(default_factory=list)
     """When it was suspended, from and until."""
     acknowledged: str | None = None
-    echoes: list[tuple[str, datetime]] = field(default_factory=list)
     protection: str | None = None
     plan: Mapping[str, Any] | None = None
     permits: dict[str, Permit] = field(default_factory=dict)
-    anew: bool = False
-    """It ended without a supply and was applied for once more."""
-    past: dict[tuple[str, str], Permit] = field(default_factory=dict)
-    """Permits of former plans."""
 
     @property
     def progress(self) -> str | None:
@@ -162,7 +147,7 @@ def right(kind: str, case: Case, status: str, protection: str | None) -> bool:
     if kind != "PROTECT" or status not in ("PLAN_REPLIED", "NOT_NEEDED"):
         return True
     if status == "NOT_NEEDED":
-        return protection == "NONE" or "no-line-may-still-move" in AS_BUILT
+        return protection in (None, "NONE")
     return protection in ("PROTECT", "MOVE")
 
 
@@ -341,24 +326,13 @@ class Rules:
                             support
                         )
         for key, case in self.cases.items():
-            if (
-                key[0] == subject
-                and key[3] == "PROTECT"
-                and case.protection == "MOVE"
-                and case.progress != "NOT_NEEDED"
-                and key in found
-            ):
-                for slot in self.slots(subject) if key[1] == "" and "moves-spread" in AS_BUILT else [key[1]]:
-                    found.setdefault((subject, slot, key[2], "RELOCATE", key[4]), []).extend(found[key])
+            if key[0] == subject and key[3] == "PROTECT" and case.protection == "MOVE" and key in found:
+                found.setdefault((subject, key[1], key[2], "RELOCATE", key[4]), []).extend(found[key])
         return found
 
     def _asked(self, subject: str, support: Support, utility: str) -> list[str]:
         serving = self.serving(utility, support.regions, support.on)
-        return (
-            serving
-            if support.business_kind == "PROTECT" and "choice-drops-owners" not in AS_BUILT
-            else self.chosen(subject, serving)
-        )
+        return serving if support.business_kind == "PROTECT" else self.chosen(subject, serving)
 
     def _where(self, subject: str, support: Support) -> list[str]:
         if support.work is not None:
@@ -387,7 +361,6 @@ class Rules:
             if case.progress not in BROKEN_OFF or not any(at > case.steps[-1][1] for at in applied):
                 return
             case.stands, case.steps, case.rests, case.protection, case.plan = "CANCELLED", [], [], None, None
-            case.anew = True
         best = self.best(supports)
         if best == "IN_FORCE":
             if case.stands in ("NONE", "CANCELLED"):
@@ -400,9 +373,10 @@ class Rules:
         else:
             to = "SUSPENDED" if best == "SUSPENDED" or case.accepted else "CANCELLED"
             if to == "SUSPENDED" != case.stands:
-                if "an-old-echo-answers" not in AS_BUILT or case.acknowledged != "SUSPENDED":
-                    case.acknowledged = None
+                case.acknowledged = None
                 case.rests.append((now, None))
+            if to == "CANCELLED" and case.stands == "SUSPENDED":
+                case.rests[-1] = (case.rests[-1][0], now)
             case.stands = to
 
     # -- permits ---------------------------------------------------------------------------------------------------------
@@ -419,16 +393,8 @@ class Rules:
         needed = {kind for kind, department in self.needed(key, case) if department}
         for kind in needed:
             known = case.permits.get(kind)
-            if known is None or not known.open or (known.decision and known.content != case.plan):
-                if known:
-                    case.past[kind, str(known.content)] = known
-                old = case.past.get((kind, str(case.plan))) if "an-old-permit-counts" in AS_BUILT else None
-                case.permits[kind] = Permit(
-                    now, case.plan, decision=old and old.decision, stale=bool(old and old.decision)
-                )
-            elif known.content != case.plan:
-                case.past[kind, str(known.content)] = known
-                case.permits[kind] = Permit(known.asked, case.plan)
+            if known is None or not known.open or known.content != case.plan:
+                case.permits[kind] = Permit(now, case.plan)
         for kind in case.permits.keys() - needed:
             case.permits[kind].open = False
 
@@ -445,8 +411,8 @@ class Rules:
             self.refused.append(("unknown-case", fact.data["permit"], fact))
         elif fact.data["decision"] != "DOCUMENTED":
             permit = self.cases[key].permits[fact.data["works_kind"]]
-            if permit.open or "an-old-permit-counts" in AS_BUILT:
-                permit.decision, permit.stale = fact.data["decision"], False
+            if permit.open:
+                permit.decision = fact.data["decision"]
 
     # -- tasks -----------------------------------------------------------------------------------------------------------
     def tasks(self) -> set[Task]:
@@ -476,15 +442,11 @@ class Rules:
 
     def _of_case(self, key: Key, case: Case, supports: list[Support]) -> Iterator[tuple[str, Any]]:
         best = self.best(supports)
-        rests = case.stands == "SUSPENDED" and (case.accepted or "suspended-leads-are-tasks" in AS_BUILT)
-        if rests and case.progress != "CONNECTED" and best != "IN_FORCE":
+        if case.stands == "SUSPENDED" and case.accepted and not over(key[3], case.progress):
             yield "suspended", key
-        fell = best != "IN_FORCE" if "a-rest-counts-as-a-fall" in AS_BUILT else best == "FALLEN"
-        if case.progress == "CONNECTED" and fell:
+        if case.progress == "CONNECTED" and best == "FALLEN":
             yield "connected-without-support", key
-        if case.progress == "REFUSED" and (
-            case.stands == "OPEN" or "refusals-are-tasks-only-while-open" not in AS_BUILT
-        ):
+        if case.progress == "REFUSED":
             yield "refused", key
         for kind, department in self.needed(key, case):
             if department is None:
@@ -499,8 +461,7 @@ class Rules:
                 found[key[0], kind, about, who] = True
         for subject in {fact.subject for fact in self.facts}:
             for kind, item, due in self._due(subject):
-                late = DAY * ("warned-a-day-later" in AS_BUILT)
-                warned = days_before(due + late, self.city.clocks.warn_days)
+                warned = days_before(due, self.city.clocks.warn_days)
                 if warned <= now.astimezone(ZONE).date():
                     found[subject, kind, item, "hookup-office"] = warned != now.astimezone(ZONE).date()
         return found
@@ -523,11 +484,9 @@ class Rules:
             yield "NO_PLAN", key, operator
         if open and kind != "PROTECT" and case.accepted and self.own(case, now) > promise.connect_days:
             yield "NO_CONNECTION", key, operator
-        rests = case.stands == "SUSPENDED" and (case.accepted or "suspended-leads-need-no-echo" not in AS_BUILT)
-        finished = case.progress == "WORKS_FINISHED" and "finished-lines-must-echo" in AS_BUILT
         if (
-            rests
-            and (finished or not over(kind, case.progress))
+            case.stands == "SUSPENDED"
+            and not over(kind, case.progress)
             and not case.acknowledged
             and ends(case.rests[-1][0], now) > 1
         ):
@@ -549,16 +508,9 @@ class Rules:
         used = 0
         for (status, start), until in zip(case.steps, after, strict=True):
             if status != "CONTACTED" and OWNER.get(status, "UTILITY") == "UTILITY":
-                rests = [(max(start, a), min(until, b or now)) for a, b in self._rests(case)]
+                rests = [(max(start, a), min(until, b or now)) for a, b in case.rests]
                 used += ends(start, until) - sum(ends(a, b) for a, b in rests if a < b)
         return used
-
-    def _rests(self, case: Case) -> list[tuple[datetime, datetime | None]]:
-        if "the-clock-waits-for-the-echo" not in AS_BUILT:
-            return case.rests
-        words = sorted([*case.steps, *case.echoes], key=lambda step: step[1])
-        return [(at, after[1] if after else None) for (status, at), after in zip(words, [*words[1:], None], strict=True)
-                if status in ("SUSPENDED", "CANCELLED")]  # fmt: skip
 
     def _due(self, subject: str) -> Iterator[tuple[str, str, date]]:
         begun = any(fact.data["action"] == "WORKS_BEGUN" for fact in self.of(DEMAND, subject))
@@ -570,8 +522,6 @@ class Rules:
         permits = [
             (fact, since) for fact, since in standing if fact.data["decision_kind"] == "CONSTRUCTION" and not begun
         ]
-        if "one-permit-is-watched" in AS_BUILT:
-            permits = sorted(permits, key=lambda permit: permit[0].at)[:1]
         for fact, since in permits:
             extended = [told.data["decision"] for told in since].count("EXTENDED")
             times = 1 + min(extended, self.city.clocks.lapse_extensions)
@@ -603,7 +553,6 @@ class Rules:
             self.refused.append(("wrong-step", fact.data["case"], fact))
         elif status in ECHOES:
             self.cases[key].acknowledged = status
-            self.cases[key].echoes.append((status, fact.at))
         else:
             case = self.cases[key]
             case.steps.append((status, fact.at))

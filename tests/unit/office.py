@@ -129,16 +129,33 @@ class Office:
         at: datetime | None = None,
     ) -> list[Draft]:
         """One event; returns what the service says to it. `at`: when it happened (default: now)."""
-        source = f"urn:jietong:440700:{source or SOURCES.get(type, type)}"
-        self.sequences[source, type] += 1
-        n = self.sequences[source, type]
-        moment = at or self.now
-        draft = Draft(type=type, subject=subject, time=moment, data=data)
-        event = decoded(draft, source, n, moment)
+        event = self._event(type, data, subject, source, at)
         with self.store.transaction() as tx:
             self.service.learn(tx, event)
             drafts = list(self.service.due(tx, event.subject, event))
         return self._heard(drafts)
+
+    def learn(
+        self,
+        type: str,
+        data: Mapping[str, Any],
+        subject: str = CODE,
+        source: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
+        """As `tell`, but nothing is said: so facts are read again after a restore."""
+        event = self._event(type, data, subject, source, at)
+        with self.store.transaction() as tx:
+            self.service.learn(tx, event)
+
+    def _event(
+        self, type: str, data: Mapping[str, Any], subject: str, source: str | None, at: datetime | None
+    ) -> Event:
+        source = f"urn:jietong:440700:{source or SOURCES.get(type, type)}"
+        self.sequences[source, type] += 1
+        moment = at or self.now
+        draft = Draft(type=type, subject=subject, time=moment, data=data)
+        return decoded(draft, source, self.sequences[source, type], moment)
 
     def step(
         self,

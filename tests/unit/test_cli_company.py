@@ -176,7 +176,12 @@ def test_a_running_city_serves_the_page_beside_the_map_and_keeps_its_links_to_it
     caplog.set_level(logging.DEBUG)
     chosen = settings.load(data=tmp_path / "data", host="127.0.0.1", port=0, password="behind a login")  # noqa: S106 — a test's
     engine, pack = up.open_engine(chosen)
-    city = up.start(chosen, engine, pack, [])
+    pages = [
+        program
+        for name in ("services.hookup", "services.timeline")
+        for program in up.wiring(name).programs(engine, pack)
+    ]
+    city = up.start(chosen, engine, pages)
     try:
         assert run(["company", "link", CODE, "--base", city.address, "--data", str(tmp_path / "data")]) == 0
         url = capsys.readouterr().out.strip()

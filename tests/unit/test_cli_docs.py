@@ -68,7 +68,7 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
 PRINTS_ITSELF = {"jietong", "jietong up", "jietong mapping init"}
 WRITES = {
     "redrive", "skip", "resolve", "resume", "confirm", "tasks done", "import", "leads export", "answers import", "backup",
-    "restore", "schema register", "schema freeze",
+    "restore", "db upgrade", "outbox rebase", "schema register", "schema freeze",
     *(f"transfers {verb}" for verb in ("match", "settled", "told", "assign")),
     *(f"company {verb}" for verb in ("confirm", "choose", "consent", "withdraw", "apply", "begun", "object")),
 }  # fmt: skip

@@ -25,7 +25,7 @@ from jietong.around.metrics import METRICS
 from jietong.cli import importing
 from jietong.cli.app import app
 from jietong.delivery.tables import delivery
-from jietong.engine import Engine
+from jietong.engine import embedded
 from jietong.feed.cells import Column
 from jietong.feed.mapping import Condition, Fact, Subject, Workbook
 from jietong.feed.mapping import Mapping as FileMapping
@@ -324,7 +324,7 @@ def test_the_file_of_the_readme_brings_in_what_it_says(
 def test_the_connector_of_the_documentation_works(tmp_path: Path) -> None:
     example = imported(tmp_path / "example.py", "\n".join(fences("docs/writing-a-connector.md", "python")))
     example.test_a_row_is_told_once_and_again_when_it_changes()
-    engine = Engine(tmp_path / "data", "440700", catalog.load())
+    engine = embedded(tmp_path / "data", "440700", catalog.load())
     try:
         [program] = example.programs(engine, None)
         assert [movement.name for movement in program.movements] == [

@@ -368,7 +368,7 @@ def test_a_foreign_table_is_read_at_every_step_and_all_of_it_once_a_day(
     stage: Stage, platform: Platform, draw: Draw
 ) -> None:
     waited: list[float] = []
-    drawing = Drawing(draw, stage.platform, waited.append)
+    drawing = Drawing(draw, stage.platform, waited.append, lambda: True)
     platform.rows["late"] = row("late", "a")
     drawing.start()
     drawing.step(1.0)
@@ -381,7 +381,7 @@ def test_a_foreign_table_is_read_at_every_step_and_all_of_it_once_a_day(
 
 
 def test_a_scan_that_failed_is_made_again(stage: Stage, platform: Platform, draw: Draw) -> None:
-    drawing = Drawing(draw, stage.platform, lambda seconds: None)
+    drawing = Drawing(draw, stage.platform, lambda seconds: None, lambda: True)
     scan, away = platform.scan, [True]
 
     def scanned() -> Iterable[Reading]:
@@ -399,7 +399,7 @@ def test_a_scan_that_failed_is_made_again(stage: Stage, platform: Platform, draw
 
 
 def test_once_confirmed_they_end_at_the_next_beat(stage: Stage, platform: Platform, draw: Draw) -> None:
-    drawing = Drawing(draw, stage.platform, lambda seconds: None)
+    drawing = Drawing(draw, stage.platform, lambda seconds: None, lambda: True)
     drawing.start()
     filled(platform, draw, 100)
     drawing.beat()
@@ -415,7 +415,7 @@ def test_once_confirmed_they_end_at_the_next_beat(stage: Stage, platform: Platfo
 
 
 def test_a_command_is_carried_out_while_it_runs(stage: Stage, draw: Draw) -> None:
-    drawing = Drawing(draw, stage.platform, lambda seconds: None)
+    drawing = Drawing(draw, stage.platform, lambda seconds: None, lambda: True)
     drawing.start()
     confirm(stage)
     drawing.step(0)

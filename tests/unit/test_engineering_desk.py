@@ -23,7 +23,7 @@ from jietong.adapters.sqlite import SqliteStore
 from jietong.broker import Place
 from jietong.delivery.outbox import Outbox, pending
 from jietong.delivery.tables import delivery
-from jietong.engine import Engine
+from jietong.engine import embedded
 from jietong.errors import UsageError
 from jietong.event import Draft, Event
 from tests.unit.exchange import CODE, CONTRACT, ITEMS, NOW, City, decoded, drafts, minutes, only, word
@@ -290,7 +290,7 @@ def test_what_was_decided_before_the_source_was_connected_is_history(hookup: Hoo
 
 def test_what_is_asked_on_the_log_lies_on_the_desk_and_what_is_decided_goes_back_to_the_log(tmp_path: Path) -> None:
     pack = packs.load("jiangmen", catalog.load())
-    engine = Engine(tmp_path, pack.code, catalog.load(), clock=lambda: round(NOW.timestamp() * 1000))
+    engine = embedded(tmp_path, pack.code, catalog.load(), clock=lambda: round(NOW.timestamp() * 1000))
     asking = engine.store("hookup")
     movements = [engine.relay(asking, outbox := engine.outbox(asking))]
     platform, program = build(engine, pack)

@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from jietong.store import Transaction
 from services.hookup import machine
+from services.hookup.learning import REQUESTED
 from tests.unit.office import (
     CITY,
     CODE,
@@ -18,6 +20,7 @@ from tests.unit.office import (
     Office,
     acceptance,
     approval,
+    decoded,
     demand,
     plan,
     project,
@@ -609,3 +612,303 @@ def test_what_it_says_again_after_a_restart_is_nothing(office: Office) -> None:
             assert list(office.service.due(tx, subject, None)) == []
     assert len(office.said) == before
     assert timedelta(0) < office.now - T0
+
+
+# -- where the texts were not followed once ------------------------------------------------------------------------------
+def forget(office: Office) -> None:
+    """What it said is lost with a backup and comes back from the log; what others said is still there."""
+    with office.store.transaction() as tx:
+        tx.execute(
+            "UPDATE case_ SET requested = 'NONE', confirmed = 0, round = 0, content = '', data = '{}', opened = 0, asked = 0, receipt = NULL"
+        )
+        tx.execute("UPDATE permit SET requested = 'OPEN', round = 0")
+        tx.execute("DELETE FROM rest")
+        remember(office, tx)
+
+
+def remember(office: Office, tx: Transaction) -> None:
+    for n, draft in enumerate(office.said, 1):
+        office.service.remember(tx, decoded(draft, "urn:jietong:440700:hookup", n, draft.time))
+
+
+def reconciled(office: Office) -> list[Any]:
+    with office.store.transaction() as tx:
+        return [draft for subject in office.service.subjects(tx) for draft in office.service.due(tx, subject, None)]
+
+
+def test_who_is_chosen_changes_nothing_for_the_owners_of_lines(office: Office) -> None:
+    """A line lies there, whoever is to supply."""
+    office.tell(*approval("APPROVED"))
+    office.tell(*word("CONFIRMED", operators_chosen=["jm-telecom-b"]))
+    assert office.statuses("jm-telecom-a", "PROTECT") == ["LEAD", "REQUESTED"]
+
+
+def test_a_permit_that_is_asked_for_anew_waits_for_a_new_decision(office: Office) -> None:
+    planned(office)
+    [permit] = office.permits()
+    office.decide(permit, "APPROVED")
+    for word_, passed in (("CANCELLED", 1), ("DECIDED", 20)):
+        office.days(passed)
+        office.tell(*project(word_, name="甲"))
+    assert [p.data["status"] for p in office.permits()] == ["REQUESTED", "CANCELLED", "REQUESTED"]
+    assert office.last("jm-water", "PERMANENT")["permits"] == "PENDING"
+    forget(office)
+    assert office.rows("SELECT decision, asked FROM permit") == [(None, round(office.now.timestamp() * 1000))]
+    assert reconciled(office) == []
+    office.days(1)
+    assert "NO_PERMIT_DECISION" not in {kind for kind, *_ in office.absences()}
+    office.decide(permit, "REFUSED", reason="占道时间过长")
+    assert office.last("jm-water", "PERMANENT")["permits"] == "REFUSED"
+    forget(office)
+    assert reconciled(office) == []
+
+
+def test_a_decision_on_a_permit_that_was_called_back_is_none_when_it_is_asked_for_anew(office: Office) -> None:
+    planned(office)
+    [permit] = office.permits()
+    asked = office.now
+    office.days(1)
+    office.tell(*project("CANCELLED", name="甲"))
+    office.decide(permit, "APPROVED")
+    office.days(1)
+    office.tell(*project("DECIDED", name="甲"))
+    assert office.last("jm-water", "PERMANENT")["permits"] == "PENDING"
+    office.tell("works.permit.decided.v1", {
+        "permit": permit.data["permit"], "case": permit.data["case"], "operator": "jm-water", "decision": "REFUSED", "reason": "旧",
+        "answers_request": "00000000-0000-0000-0000-000000000001", "answers_sequence": 1, "authority_region": "440703",
+    }, at=asked + timedelta(hours=1))  # fmt: skip
+    assert office.last("jm-water", "PERMANENT")["permits"] == "PENDING"
+    assert office.tasks() == set()
+
+
+def test_every_construction_permit_is_watched_for_its_own_beginning_of_works(office: Office) -> None:
+    """建筑法 9: each permit lapses by itself, and an extension is of one permit."""
+    office.tell(*approval("APPROVED", item="a", part="EARTHWORK"))
+    office.days(30)
+    office.tell(*approval("APPROVED", item="b", part="MAIN"))
+    office.tell(*approval("EXTENDED", item="a", part="EARTHWORK"))
+    office.wait(datetime(2026, 6, 28, 1, tzinfo=UTC))
+    watched = "SELECT about FROM absence WHERE kind = 'NO_START_OF_WORKS' AND status = 'NOTICED' ORDER BY about"
+    assert office.rows(watched) == [("b",)]
+    office.wait(datetime(2026, 9, 1, 1, tzinfo=UTC))
+    assert office.rows(watched) == [("a",), ("b",)]
+
+
+def test_a_case_refused_while_it_is_suspended_is_a_task_too(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.walk("jm-power", "TEMPORARY", "ACCEPTED")
+    office.tell(*approval("REVOKED"))
+    office.step("jm-power", "TEMPORARY", "REFUSED")
+    assert office.tasks() == {("refused", office.case("jm-power", "TEMPORARY"))}
+
+
+def test_the_echo_of_one_suspension_does_not_answer_the_next(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.walk("jm-power", "TEMPORARY", "ACCEPTED")
+    office.tell(*approval("SUSPENDED"))
+    office.step("jm-power", "TEMPORARY", "SUSPENDED")
+    office.days(1)
+    office.tell(*approval("RESUMED"))
+    office.days(1)
+    office.tell(*approval("SUSPENDED"))
+    forget(office)
+    office.days(3)
+    assert ("NO_ACKNOWLEDGEMENT", "NOTICED", "jm-power") in office.absences()
+
+
+def test_a_wrong_step_while_it_is_suspended_gives_no_more_time_to_acknowledge(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.walk("jm-power", "TEMPORARY", "ACCEPTED")
+    office.tell(*approval("SUSPENDED"))
+    office.wait(datetime(2026, 3, 3, 9, 0, tzinfo=UTC))
+    office.step("jm-power", "TEMPORARY", "INSPECTED")
+    forget(office)
+    office.wait(datetime(2026, 3, 3, 10, 0, tzinfo=UTC))
+    assert ("NO_ACKNOWLEDGEMENT", "NOTICED", "jm-power") in office.absences()
+
+
+def test_a_rest_is_nobodys_time_whether_it_is_echoed_or_not(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED")
+    office.days(1)
+    office.tell(*project("CANCELLED", name="甲"))
+    office.days(60)
+    office.tell(*project("DECIDED", name="甲"))
+    forget(office)
+    office.days(1)
+    assert not [a for a in office.absences() if a[0] in ("NO_PLAN", "NO_CONNECTION")]
+    office.days(30)
+    assert ("NO_CONNECTION", "NOTICED", "jm-gas") in office.absences()
+
+
+def test_a_connection_after_a_long_rest_is_in_time(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED")
+    office.tell(*project("CANCELLED", name="甲"))
+    office.days(60)
+    office.tell(*project("DECIDED", name="甲"))
+    office.days(1)
+    office.walk("jm-gas", "PERMANENT", "CONNECTED")
+    assert "LATE_CONNECTION" not in office.breaches()
+
+
+def test_only_the_work_in_whose_way_a_pipe_lies_gets_a_relocation(office: Office) -> None:
+    lineage(office, ("W1", None), ("W2", None))
+    office.tell(*approval("APPROVED", work=None))
+    office.step("jm-gas", "PROTECT", "PLAN_REPLIED", protection="MOVE")
+    assert [row[0] for row in office.rows("SELECT work FROM case_ WHERE business_kind = 'RELOCATE'")] == [""]
+    office.step("jm-gas", "PROTECT", "PLAN_REPLIED", work="W2", protection="MOVE")
+    relocated = office.rows("SELECT work FROM case_ WHERE business_kind = 'RELOCATE' ORDER BY work")
+    assert [row[0] for row in relocated] == ["", "W2"]
+
+
+@pytest.mark.parametrize("answer", ["PROTECT", "MOVE"])
+def test_no_line_that_is_to_be_moved_or_protected_is_refused(office: Office, answer: str) -> None:
+    office.tell(*approval("APPROVED"))
+    [corrected] = office.step("jm-gas", "PROTECT", "NOT_NEEDED", protection=answer)
+    assert corrected.data["reason"] == "WRONG_STEP"
+    assert f"not {answer}" in corrected.data["refused_because"]
+    assert office.cases()["", "jm-gas", "PROTECT", 1] == ("OPEN", False, None)
+
+
+def anew(office: Office) -> None:
+    """A customer declines, and applies once more the next day."""
+    office.tell(*project("DECIDED", name="甲"))
+    office.days(10)
+    office.walk("jm-gas", "PERMANENT", "CONTACTED", "DECLINED")
+    office.days(1)
+    office.tell(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"))
+
+
+BEGUN = "SELECT requested, confirmed, round, opened, asked, progress FROM case_ WHERE operator = 'jm-gas' AND business_kind = 'PERMANENT'"
+
+
+def test_a_case_that_began_once_more_is_remembered_so(office: Office) -> None:
+    anew(office)
+    office.days(1)
+    office.walk("jm-gas", "PERMANENT", "CONTACTED")
+    before = office.rows(BEGUN)
+    forget(office)
+    assert office.rows(BEGUN) == before
+    assert reconciled(office) == []
+
+
+def test_what_others_said_of_a_case_that_began_once_more_may_come_back_last(office: Office) -> None:
+    """After a restore its own words come back first; then the end, the application and the steps of the new life are read."""
+    office.tell(*project("DECIDED", name="甲"))
+    other = Office()
+    other.tell(*project("DECIDED", name="甲"))
+    for there in (office, other):
+        there.days(10)
+    office.walk("jm-gas", "PERMANENT", "CONTACTED", "DECLINED")
+    office.days(1)
+    office.tell(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"))
+    applied = office.now
+    office.days(1)
+    office.walk("jm-gas", "PERMANENT", "CONTACTED", "ACCEPTED")
+    with other.store.transaction() as tx:
+        tx.execute("DELETE FROM absence")
+        for n, draft in enumerate(office.said, 1):
+            other.service.remember(tx, decoded(draft, "urn:jietong:440700:hookup", n, draft.time))
+    case, learn = office.case("jm-gas", "PERMANENT"), other.learn
+    step = {"case": case, "operator": "jm-gas", "business_kind": "PERMANENT", "phase": 1, "work": None, "reason": None, "account": None,
+            "answers_request": "00000000-0000-0000-0000-000000000001", "answers_sequence": 1, "segment_owner": "UNKNOWN", "plan": None,
+            "promised_days": None}  # fmt: skip
+    declined, accepted = applied - timedelta(days=1), applied + timedelta(days=1)
+    for status, at in (
+        ("CONTACTED", declined),
+        ("DECLINED", declined),
+        ("CONTACTED", accepted),
+        ("ACCEPTED", accepted),
+    ):
+        learn("utility.connection.progressed.v1", {**step, "status": status}, source="utility:jm-gas", at=at)
+    learn(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"), at=applied)
+    other.now = office.now
+    assert [draft for draft in reconciled(other) if draft.type == REQUESTED] == []
+    assert other.rows(BEGUN) == office.rows(BEGUN)
+
+
+def test_a_suspended_case_that_had_ended_begins_once_more_with_an_application(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED")
+    office.tell(*project("CANCELLED", name="甲"))
+    office.step("jm-gas", "PERMANENT", "DECLINED")
+    office.days(1)
+    office.tell(*project("DECIDED", name="甲"))
+    office.tell(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"))
+    assert office.statuses("jm-gas", "PERMANENT") == ["LEAD", "SUSPENDED", "REQUESTED"]
+
+
+def test_a_case_that_begins_once_more_is_late_with_nothing_yet(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED")
+    office.days(60)
+    office.walk("jm-gas", "PERMANENT", "LAPSED")
+    office.days(1)
+    office.tell(*word("APPLIED", application="a1", utility="GAS", business_kind="PERMANENT"))
+    late = [status for kind, status, who in office.absences() if (kind, who) == ("NO_CONNECTION", "jm-gas")]
+    assert late == ["NOTICED", "ENDED"]
+
+
+def test_less_consent_is_told_though_the_case_is_over(office: Office) -> None:
+    """个人信息保护法 15."""
+    office.tell(*project("DECIDED", name="甲"))
+    office.tell(*word("CONSENTED", operators_chosen=["jm-gas"], contact_name=SEALED, contact_phone=SEALED))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED", "CONNECTED")
+    office.tell(*word("CONSENTED", operators_chosen=["jm-gas"], contact_name=SEALED))
+    assert office.last("jm-gas", "PERMANENT")["authorised"] == ["contact_name"]
+    assert office.last("jm-gas", "PERMANENT")["project"].get("contact_phone") is None
+    before = len(office.said)
+    office.tell(*word("CONSENTED", operators_chosen=["jm-gas"], contact_name=SEALED, contact_phone=SEALED))
+    assert len(office.said) == before, "more is nobody's business any more"
+
+
+def test_what_an_answer_to_a_wrong_step_opened_is_taken_back_too(office: Office) -> None:
+    office.tell(*project("DECIDED", name="甲"))
+    office.walk("jm-gas", "PERMANENT", "ACCEPTED", "CONNECTED")
+    office.tell(*word("CONSENTED", operators_chosen=["jm-gas"], contact_name=SEALED, contact_phone=SEALED))
+    office.step("jm-gas", "PERMANENT", "CONTACTED")
+    assert office.last("jm-gas", "PERMANENT")["authorised"] == ["contact_name", "contact_phone"]
+    office.tell(*word("CONSENTED", operators_chosen=["jm-gas"], contact_name=SEALED))
+    assert office.last("jm-gas", "PERMANENT")["authorised"] == ["contact_name"]
+
+
+def test_lines_that_are_finished_need_no_echo(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.walk("jm-gas", "PROTECT", "ACCEPTED")
+    office.tell(*approval("SUSPENDED"))
+    office.step("jm-gas", "PROTECT", "WORKS_FINISHED")
+    office.days(3)
+    assert ("NO_ACKNOWLEDGEMENT", "NOTICED", "jm-gas") not in office.absences()
+    assert office.tasks() == set()
+
+
+def test_a_lead_that_rests_is_nobodys_task_and_is_acknowledged(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.tell(*approval("SUSPENDED"))
+    assert office.statuses("jm-power", "TEMPORARY") == ["LEAD", "SUSPENDED"]
+    assert office.tasks() == set()
+    office.days(3)
+    assert ("NO_ACKNOWLEDGEMENT", "NOTICED", "jm-power") in office.absences()
+    office.step("jm-power", "TEMPORARY", "SUSPENDED")
+    assert ("NO_ACKNOWLEDGEMENT", "ENDED", "jm-power") in office.absences()
+
+
+def test_connected_while_its_approval_only_rests_is_no_task(office: Office) -> None:
+    office.tell(*approval("APPROVED"))
+    office.walk("jm-power", "TEMPORARY", "ACCEPTED", "CONNECTED")
+    office.tell(*approval("SUSPENDED"))
+    assert office.tasks() == set()
+    office.tell(*approval("REVOKED"))
+    assert office.tasks() == {("connected-without-support", office.case("jm-power", "TEMPORARY"))}
+
+
+def test_it_is_warned_on_the_day_that_is_so_many_working_days_before(office: Office) -> None:
+    """Five before Tuesday, 31 March 2026: Tuesday, 24 March."""
+    office.tell(
+        *approval("APPROVED", decision_basis="TOLERANT", missing=["施工图审查合格书"], missing_due=date(2026, 3, 31))
+    )
+    office.wait(datetime(2026, 3, 23, 15, 59, tzinfo=UTC))
+    assert not [a for a in office.absences() if a[0] == "CONDITION_DUE"]
+    office.wait(datetime(2026, 3, 24, 1, tzinfo=UTC))
+    assert ("CONDITION_DUE", "NOTICED", "hookup-office") in office.absences()

@@ -1,0 +1,68 @@
+"""A polled batch, one transaction: the same inbox, with arrays for its rows, as fast as FastStream's user reasonably gets.
+
+The pages a choice follows are named beside it; README.md lists them with what each says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated
+
+from faststream import AckPolicy, Context, ContextRepo, FastStream
+from faststream.confluent import KafkaBroker
+from sqlalchemy import Engine
+
+from benchmarks.peers.job import Job, Settings, opened
+from benchmarks.peers.wire import Arrival, EventCodec, Schemas
+
+
+def build(settings: Settings, job: Job, schemas: Schemas) -> FastStream:
+    broker = KafkaBroker(
+        settings.bootstrap,
+        # "Topic Configuration": topics are provisioned by somebody else.
+        allow_auto_create_topics=False,
+        # "Application and Access Logging": no line for each message; errors are still logged.
+        log_level=logging.DEBUG,
+        # "Subscription Basics": no pydantic casting of what the codec has decoded; Context still works.
+        serializer=None,
+    )
+
+    # "Lifespan Context Manager": what starts before the broker and ends after it.
+    @asynccontextmanager
+    async def lifespan(context: ContextRepo) -> AsyncGenerator[None]:
+        engine = opened(settings)
+        context.set_global("engine", engine)
+        yield
+        engine.dispose()
+
+    @broker.subscriber(
+        *settings.topics,
+        group_id=settings.name,
+        auto_offset_reset="earliest",
+        # "Batch Subscriber": the handler gets a list. 500 records at most, as our own consumer polls.
+        batch=True,
+        max_records=500,
+        # "Consuming Acknowledgements": at least once; after an error the first offset of each partition of the batch is
+        # sought, so the order of a key is kept.
+        ack_policy=AckPolicy.NACK_ON_ERROR,
+        # "Custom Codec": takes the place of `decoder=`.
+        codec=EventCodec(schemas),
+        no_reply=True,
+        # "Concurrency": max_workers is left at 1; a batch subscriber ignores it.
+    )
+    # "Subscription Basics": the domain is synchronous, so the handler is too: it runs in a thread, off the event loop.
+    def decided(arrivals: list[Arrival], engine: Annotated[Engine, Context()]) -> None:
+        job.done(engine, arrivals)
+
+    return FastStream(broker, lifespan=lifespan)
+
+
+if __name__ == "__main__":
+    chosen = Settings.read("peer-batch")
+    known = Schemas(chosen.registry)
+    work = Job(chosen, known)
+    asyncio.run(build(chosen, work, known).run())
+    print(work.counts.printed())
