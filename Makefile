@@ -19,9 +19,15 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-.PHONY: demo demo-real year test check faults mutants bench lock help
+.PHONY: demo demo-real city city-up year test test-city check faults mutants bench lock help
 demo: $(READY) ## run a city of 200 projects for about 30 seconds, then verify it
 	@$(BIN)/python -m simulation $(ARGS)
+
+city: $(READY) ## the same city on real servers (Kafka, PostgreSQL, a registry), every program a process, then verify it
+	@$(BIN)/python -W ignore -m simulation.city $(ARGS)
+
+city-up: $(READY) ## the same, left up for you, with addresses printed; Ctrl-C ends it
+	@$(BIN)/python -W ignore -m simulation.city --keep $(ARGS)
 
 year: $(READY) ## a year of a city of 2,000 projects on an injected clock, then verify it (about ten minutes)
 	@$(BIN)/python -m simulation.year $(ARGS)
@@ -31,6 +37,9 @@ demo-real: $(READY) ## bring in the real files of JIETONG_REAL_DATA and count
 
 test: check ## everything: static checks, then all tests
 	@$(BIN)/python -m pytest -q -n 2 --dist worksteal -m "not slow and not city"
+
+test-city: $(READY) ## contract suites, the flow and short faults on the real servers
+	@$(BIN)/python -m pytest -q -n 2 --dist loadgroup -m "city and not slow"
 
 check: $(READY) ## static only: ruff, basedpyright, import-linter, schemas, city packs
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
