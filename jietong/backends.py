@@ -25,7 +25,8 @@ PLATFORM = "platform-"
 
 
 class Backend(Protocol):
-    """`member` names this process in a consumer group, the same after a restart. `keys`: the folder of the city's keys."""
+    """`member` names this process in a consumer group, the same after a restart. `keys`: the folder of the city's keys.
+    `pause`: seconds between two looks at the log that nothing asks for."""
 
     @property
     def broker(self) -> Broker: ...
@@ -38,6 +39,8 @@ class Backend(Protocol):
     def keys(self) -> Path: ...
     @property
     def member(self) -> str: ...
+    @property
+    def pause(self) -> float: ...
     def store(self, name: str, *tables: MetaData) -> Store:
         """A database, opened once a process. Raises UsageError if its tables are not ours."""
         ...
@@ -61,7 +64,7 @@ class Embedded:
     """One folder, held by one process. UsageError if another one has it."""
 
     registry: Registry | None = None
-    member = ""
+    member, pause = "", 0.0
 
     def __init__(self, folder: Path, catalog: Catalog, log_cap: int = 4 * 1024**3) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -94,6 +97,8 @@ class Embedded:
 
 class OnServers:
     """Apache Kafka, PostgreSQL, a schema registry. Raises UsageError, in a line, for whatever of them is wrong."""
+
+    pause = 1.0
 
     def __init__(self, settings: Settings, catalog: Catalog, name: str = "jietong") -> None:
         kafka, postgres, registry = _city_libraries()

@@ -80,7 +80,8 @@ class Engine:
     # -- movements -----------------------------------------------------------------------------------------------------
     def relay(self, store: Store, outbox: Outbox) -> Movement:
         mine = self.backend.single(f"{store.name} relay")
-        return Relaying(Relay(outbox.source, store, self.log, self.contract, self.clock), store, mine)
+        relay = Relay(outbox.source, store, self.log, self.contract, self.clock, pause=self.backend.pause)
+        return Relaying(relay, store, mine)
 
     def consume(self, service: Service, store: Store, outbox: Outbox) -> Movement:
         consumer = Consumer(service, store, self.log, outbox, member=self.backend.member)

@@ -33,6 +33,7 @@ from jietong.engine import Engine, Program, Running, now_millis
 from jietong.errors import RetriableError, UsageError
 from jietong.event import Fate
 from jietong.settings import Settings
+from jietong.store import Row, Store
 
 PROGRAMS = (
     "connectors.investment",
@@ -255,8 +256,13 @@ def observed(running: Running) -> Mapping[str, Iterable[metrics.Sample]]:
         found["jietong_events_duplicate_total"].append(([group], counts.duplicates))
         found["jietong_events_stray_total"].append(([group], counts.strays))
         found["jietong_batches_total"].append(([group], counts.batches))
-        lags = consumer.lag().items()
-        found["kafka_consumergroup_lag"] += [([group, at.topic, str(at.partition)], lag) for at, lag in lags]
+        found["jietong_inbox_events_total"] += [([group, *said], count) for said, count in list(counts.fates.items())]
+        found["jietong_commit_to_applied_seconds"] += [
+            ([group, topic], (list(ages), counts.age[topic] / 1000)) for topic, ages in list(counts.ages.items())
+        ]
+        with suppress(RetriableError, UsageError):  # the log is away: others say so
+            lags = consumer.lag().items()
+            found["kafka_consumergroup_lag"] += [([group, at.topic, str(at.partition)], lag) for at, lag in lags]
     for name, tx_rows in _tables(running):
         found["jietong_outbox_rows"].append(([name], tx_rows["depth"]))
         found["jietong_outbox_oldest_seconds"].append(([name], tx_rows["oldest"]))
@@ -273,44 +279,41 @@ def _open_tasks(name: str, running: Running) -> Iterable[tuple[str, int]]:
     """What waits for a person, by kind: refused steps of operators among them."""
     if name not in TASKED:
         return []
-    with running.engine.stores[name].snapshot() as tx:
-        return [
-            (row[0], row[1])
-            for row in tx.execute("SELECT kind, count(*) FROM task WHERE done IS NULL GROUP BY kind").all()
-        ]
+    sql = "SELECT kind, count(*) FROM task WHERE done IS NULL GROUP BY kind"
+    return [(row[0], row[1]) for row in _asked(running.engine.stores[name], sql) or ()]
 
 
 def _tables(running: Running) -> Iterable[tuple[str, dict[str, float]]]:
-    for name, store in running.engine.stores.items():
-        if name.startswith("platform-"):
-            continue
-        with store.snapshot() as tx:
-            depth, oldest = tx.execute("SELECT count(*), min(recorded) FROM outbox WHERE sent = 0").all()[0]
-            held = dict(
-                tx.execute(
-                    "SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate"
-                ).all()
-            )
-        age = (now_millis() - oldest) / 1000 if oldest else 0.0
-        yield (
-            name,
-            {
-                "depth": depth,
-                "oldest": age,
-                **{fate: held.get(fate, 0) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)},
-            },
-        )
+    held = "SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate"
+    for name, store in _ours(running):
+        unsent = _asked(store, "SELECT count(*), min(recorded) FROM outbox WHERE sent = 0")
+        if unsent is not None:
+            [(depth, oldest)] = unsent
+            fates = {str(row[0]): row[1] for row in _asked(store, held) or ()}
+            age = (now_millis() - oldest) / 1000 if oldest else 0.0
+            waits = {fate: fates.get(fate, 0) for fate in (Fate.WAITING, Fate.PARKED, Fate.DEAD)}
+            yield name, {"depth": depth, "oldest": age, **waits}
 
 
 def _alarms(running: Running) -> list[tuple[str, Any]]:
-    rows: list[tuple[str, Any]] = []
-    for name, store in running.engine.stores.items():
-        if not name.startswith("platform-"):
-            with store.snapshot() as tx:
-                rows += [
-                    (name, row) for row in tx.execute("SELECT name, about, detail FROM alarm ORDER BY since").all()
-                ]
-    return rows
+    sql = "SELECT name, about, detail FROM alarm ORDER BY since"
+    return [(name, row) for name, store in _ours(running) for row in _asked(store, sql) or ()]
+
+
+def _ours(running: Running) -> list[tuple[str, Store]]:
+    """Stores with tables of delivery."""
+    return [
+        (name, store) for name, store in list(running.engine.stores.items()) if not name.startswith(backends.PLATFORM)
+    ]
+
+
+def _asked(store: Store, sql: str) -> list[Row] | None:
+    """None while the database is away: its movements say so."""
+    try:
+        with store.snapshot() as tx:
+            return tx.execute(sql).all()
+    except RetriableError:
+        return None
 
 
 def _stuck(moved: float, waiting: str | None) -> bool:

@@ -48,12 +48,13 @@ class Tile:
     width: int = 12
 
 
-def _quantile(q: float, by: str = "") -> str:
-    rate = 'rate(jietong_commit_to_applied_seconds_bucket{service=~"$service"}[$__rate_interval])'
+def _quantile(q: float, of: str, by: str = "") -> str:
+    rate = f"rate(jietong_commit_to_applied_seconds_bucket{{{of}}}[$__rate_interval])"
     return f"histogram_quantile({q}, sum by (le{by}) ({rate}))"
 
 
-LEAD = 'service="hookup"'
+CHOSEN = 'service=~"$service"'
+LEAD = 'service="hookup", topic="engineering.approval.decided.v1"'
 PANELS: tuple[Tile, ...] = (
     Tile(
         "Standing alarms",
@@ -87,14 +88,14 @@ PANELS: tuple[Tile, ...] = (
         "Commit → lead",
         "From the commit of an approval to the lead it opened: seconds that half, and all but one in a hundred, stayed under.",
         "s",
-        [Ask(_quantile(q).replace('service=~"$service"', LEAD), name) for q, name in ((0.5, "p50"), (0.99, "p99"))],
+        [Ask(_quantile(q, LEAD), name) for q, name in ((0.5, "p50"), (0.99, "p99"))],
         red=1,
     ),
     Tile(
         "Commit → applied, by service (p99)",
         "From an event's commit at its owner to its effect at each reader.",
         "s",
-        [Ask(_quantile(0.99, ", service"), "{{service}}")],
+        [Ask(_quantile(0.99, CHOSEN, ", service"), "{{service}}")],
     ),
     Tile(
         "Outbox depth",
@@ -133,9 +134,14 @@ PANELS: tuple[Tile, ...] = (
     ),
     Tile(
         "Inbox: fates by reason",
-        "Every event a reader has, by its one fate; held ones with the class of their reason.",
-        "short",
-        [Ask('sum by (fate, reason) (max by (service, fate, reason) (jietong_inbox_events{service=~"$service"}))', "{{fate}} {{reason}}")],
+        "Fates that events got, a second, with the kind of their reason.",
+        "ops",
+        [
+            Ask(
+                'sum by (fate, reason) (rate(jietong_inbox_events_total{service=~"$service"}[$__rate_interval]))',
+                "{{fate}} {{reason}}",
+            )
+        ],
         "bands",
     ),
     Tile(

@@ -8,7 +8,7 @@ and never returns, it is thrown away, and the next records are read by the proto
 by its header. Decompression is bounded: eleven kilobytes may claim to be half a gigabyte.
 """
 # kafka-python is only partly typed
-# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false
+# pyright: reportUnknownVariableType=false, reportUnknownParameterType=false, reportUnknownArgumentType=false
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ class Wire:
 
     def nodes(self) -> int:
         self.layout(())
-        return len(list(self._manager.cluster.brokers()))
+        brokers: Any = self._manager.cluster.brokers()
+        return len(brokers)
 
     def close(self) -> None:
         with suppress(Exception):
@@ -255,7 +256,7 @@ class KafkaLog:
             }
             asked = [ConfigResource(ConfigResourceType.TOPIC, name) for name in sorted(parts)]
             found = admin.describe_configs(asked, config_filter="all") if asked else {}
-            configs: Mapping[str, Any] = found.get("topic", {})
+            configs: Any = found.get("topic", {})
         return {
             name: Described(count, {key: str(entry["value"]) for key, entry in configs.get(name, {}).items()})
             for name, count in parts.items()

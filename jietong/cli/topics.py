@@ -141,7 +141,10 @@ def raise_(
         programs = [name for name in city.database.schemas() if not name.startswith(backends.PLATFORM)]
         readers = [store for name in programs if _reads(store := city.store(name, delivery), topic)]
         owners = [name for name in city.database.schemas() if _writes(city, name, topic)]
-        _until(f"the relays of {', '.join(owners)} stand by: stop those programs", lambda: all([city.single(f"{name} relay")() for name in owners]))
+        _until(
+            f"the relays of {', '.join(owners)} stand by: stop those programs",
+            lambda: all(city.single(f"{name} relay")() for name in owners),
+        )
         _until("every reader is at the log's end", lambda: not _behind(city, readers, topic))
         city.broker.grow(topic, spec.partitions)
         _until("the log has them", lambda: len(city.broker.topic(topic).bounds) == spec.partitions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -23,6 +24,8 @@ from jietong.store import Store, Transaction
 BATCH = 500
 MOST_UNSETTLED = 100_000
 FIRST_RETRY, LONGEST_RETRY = 60_000, 3_600_000
+AGES = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 600_000)
+"""Milliseconds: bounds of the ages that are counted."""
 DEATHS_TO_PARK, DEATHS_TO_DIE = 2, 5
 DIED_HERE = "died here: this process ended while it was attempted"
 
@@ -34,6 +37,8 @@ class Work:
     verdicts: dict[Key, Fault]
     windows: dict[str, Window]
     settled: list[tuple[Key, Fate]] = field(default_factory=list[tuple[Key, Fate]])
+    told: list[tuple[Key, str, str, int]] = field(default_factory=list[tuple[Key, str, str, int]])
+    """(event, fate, kind of reason, when it was recorded): for metrics."""
     drafts: list[Envelope] = field(default_factory=list[Envelope])
     duplicates: int = 0
     strays: int = 0
@@ -48,6 +53,22 @@ class Counts:
     duplicates: int = 0
     strays: int = 0
     batches: int = 0
+    fates: Counter[tuple[str, str]] = field(default_factory=Counter[tuple[str, str]])
+    """(fate, kind of reason) → how many."""
+    ages: dict[str, list[int]] = field(default_factory=dict[str, list[int]])
+    """type → how many events were applied within each of `AGES` of their owner's commit."""
+    age: Counter[str] = field(default_factory=Counter[str])
+    """type → the sum of those ages, milliseconds."""
+
+    def settled(self, work: Work, now: int) -> None:
+        """Count a batch that has committed."""
+        for key, fate, reason, recorded in work.told:
+            self.fates[fate, reason] += 1
+            if fate == Fate.APPLIED:
+                age = max(0, now - recorded)
+                self.age[key.type] += age
+                counts = self.ages.setdefault(key.type, [0] * (len(AGES) + 1))
+                counts[bisect_left(AGES, age)] += 1
 
 
 class Consumer:
@@ -211,6 +232,7 @@ class Consumer:
                 verdicts[key] = fault
                 continue
             self._windows = work.windows
+            self.counts.settled(work, self.clock())
             self.counts.duplicates += work.duplicates
             self.counts.strays += work.strays
             return
@@ -260,11 +282,13 @@ class Consumer:
             raise
         work.windows[key.type].note(invalid=False)
         work.settled.append((key, fate))
+        work.told.append((key, fate, "", envelope.recorded))
         return fate
 
     def _hold(self, tx: Transaction, work: Work, key: Key, fault: Fault) -> Fate:
         fate = inbox.settle(tx, key, Fate(fault.fate), str(fault), self.clock())
         work.windows[key.type].note(invalid=fault.fate == Fate.DEAD)
+        work.told.append((key, fate, str(fault).partition(":")[0][:40] if ":" in str(fault) else "refused", 0))
         if fate == Fate.PARKED:
             postpone(tx, key.stream, self.clock())
         return fate

@@ -78,6 +78,7 @@ class Pour(Consumer):
                 return True
             work.windows[stream.type].note(invalid=False)
             work.settled.append((envelope.key, Fate.FILTERED))
+            work.told.append((envelope.key, Fate.FILTERED, "", 0))
             at.last += 1
         return False
 
@@ -180,4 +181,5 @@ class Pour(Consumer):
             return inbox.settle(tx, envelope.key, verdict, "lost by its owner", self.clock())
         work.windows[envelope.key.type].note(invalid=False)
         work.settled.append((envelope.key, verdict))
+        work.told.append((envelope.key, verdict, "", envelope.recorded))
         return verdict

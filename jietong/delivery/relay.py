@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -39,7 +40,9 @@ class Relay:
         contract: Contract,
         clock: Callable[[], int],
         batch: int = BATCH,
+        pause: float = 0.0,
     ) -> None:
+        """`pause`: seconds at least between two looks at what is asked for again, where a look is a server's work."""
         self.source, self.store, self.broker, self.contract, self.clock, self.batch = (
             source,
             store,
@@ -50,6 +53,7 @@ class Relay:
         )
         self._announced: Head | None = None
         self._announced_at = 0
+        self._pause, self._looked = pause, float("-inf")
         self._after = self._passed = 0
         self._stuck: set[Stream] = set()
 
@@ -144,6 +148,9 @@ class Relay:
 
     def _answer(self) -> int:
         """Requests to send again are idempotent and repeated: at least once is enough, no inbox."""
+        if (now := time.monotonic()) - self._looked < self._pause:
+            return 0
+        self._looked = now
         with self.store.snapshot() as tx:
             known = positions.load(tx, [RESEND])
         moves = [

@@ -16,7 +16,7 @@ from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.draw import Draw
 from jietong.delivery.relay import Relay
-from jietong.errors import FencedError, HaltError, RetriableError
+from jietong.errors import FencedError, HaltError, RetriableError, UsageError
 from jietong.store import Store
 
 SAFETY_POLL = 1.0
@@ -212,6 +212,9 @@ class _Loop:
         except RetriableError:
             self.started = False
             raise
+        except UsageError as error:  # checked at the start, wrong now: a person mends it while we wait in sight
+            self.started = False
+            raise RetriableError(str(error)) from error
         self.health.moved, self.health.waiting = time.monotonic(), None
 
     def waits(self, error: RetriableError) -> None:

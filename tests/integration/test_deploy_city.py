@@ -37,7 +37,7 @@ from simulation.servers.process import free_port
 
 ROOT = Path(__file__).parents[2]
 JIETONG = [sys.executable, "-c", "from jietong.cli import main; main()"]
-pytestmark = pytest.mark.timeout(400)  # seven programs and three servers on two cores
+pytestmark = [pytest.mark.city, pytest.mark.timeout(400)]  # seven programs and three servers on two cores
 USERS = {u["metadata"]["name"]: u for u in yaml.safe_load_all((ROOT / "deploy/k8s/users.yaml").read_text("utf-8"))}
 STARTS, LEAVES = 150.0, 30.0
 """Seconds. The second is Kubernetes' and compose's: after it they kill."""

@@ -49,6 +49,8 @@ class Sent(NamedTuple):
     operator: str | None
     sent: bool
     body: bytes
+    n: int
+    """Its place in the outbox: a relay goes by it."""
 
 
 class Taken(NamedTuple):
@@ -269,11 +271,11 @@ def store(seen: Seen, name: str, ask: Ask, tables: set[str], born: str) -> None:
 
 
 def _delivery(seen: Seen, name: str, ask: Ask) -> None:
-    rows = ask("SELECT source, type, aggregateid, sequence, id, fingerprint, payload, operator, sent FROM outbox")
-    for *key, event_id, fingerprint, body, operator, sent in rows:
+    rows = ask("SELECT source, type, aggregateid, sequence, id, fingerprint, payload, operator, sent, n FROM outbox")
+    for *key, event_id, fingerprint, body, operator, sent, n in rows:
         key = Key(*key)
         if not key.type.startswith(OURS):
-            seen.outbox[key] = Sent(name, event_id, digest(fingerprint, body), operator, bool(sent), body)
+            seen.outbox[key] = Sent(name, event_id, digest(fingerprint, body), operator, bool(sent), body, n)
     counters = ask("SELECT source, type, subject, sequence FROM counter")
     seen.counters |= {row[:3]: row[3] for row in counters if not row[1].startswith(OURS)}
     seen.relayed |= {(name, topic): topic_id for topic, topic_id in ask("SELECT topic, topic_id FROM relayed")}

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from jietong import failpoint, settings
 from jietong.around import logs
-from jietong.around.metrics import CONTENT_TYPE, METRICS, exposition
+from jietong.around.metrics import BUCKETS, CONTENT_TYPE, METRICS, Histogram, Name, exposition
 from jietong.errors import UsageError
 
 
@@ -110,8 +110,12 @@ def test_a_kill_is_one() -> None:
 
 
 # -- metrics -------------------------------------------------------------------------------------------------------------------
+def value_of(known: Name) -> float | Histogram:
+    return ([2, *[0] * (len(BUCKETS) - 2), 1], 700.5) if known.kind == "histogram" else 1.5
+
+
 def sampled() -> bytes:
-    return exposition(lambda: {known.name: [(["x"] * len(known.labels), 1.5)] for known in METRICS})()
+    return exposition(lambda: {known.name: [(["x"] * len(known.labels), value_of(known))] for known in METRICS})()
 
 
 def test_the_list_of_metrics_is_what_is_shown() -> None:
@@ -120,7 +124,12 @@ def test_the_list_of_metrics_is_what_is_shown() -> None:
     for known in METRICS:
         family = families[known.name.removesuffix("_total")]
         assert (family.type, family.documentation) == (known.kind, known.meaning)
-        assert [(s.name, set(s.labels), s.value) for s in family.samples] == [(known.name, set(known.labels), 1.5)]
+        if known.kind == "histogram":
+            found = {(s.name.removeprefix(known.name), s.labels.get("le")): s.value for s in family.samples}
+            assert found["_bucket", "0.05"] == found["_bucket", "600.0"] == 2, "buckets count what is below them, too"
+            assert (found["_bucket", "+Inf"], found["_count", None], found["_sum", None]) == (3, 3, 700.5)
+        else:
+            assert [(s.name, set(s.labels), s.value) for s in family.samples] == [(known.name, set(known.labels), 1.5)]
     assert CONTENT_TYPE.startswith("text/plain")
 
 
