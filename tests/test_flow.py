@@ -24,17 +24,16 @@ import services.timeline.__main__ as timeline
 from connectors.engineering.platform import Work
 from connectors.investment.platform import Application
 from jietong import catalog, city
-from jietong.engine import Running, embedded
+from jietong.engine import Engine, Running, embedded
 
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 
 
 class TinyCity:
-    """Every platform, connector and service of 江门, in one process and one folder."""
+    """Every platform, connector and service of 江门, in one process."""
 
-    def __init__(self, folder: Path) -> None:
-        self.pack = city.load("jiangmen", catalog.load())
-        self.engine = embedded(folder, self.pack.code, catalog.load())
+    def __init__(self, engine: Engine) -> None:
+        self.pack, self.engine = city.load("jiangmen", catalog.load()), engine
         self.investment, investing = investment.build(self.engine)
         self.engineering, engineers = engineering.build(self.engine, self.pack)
         utilities = utility.build_all(self.engine, self.pack)
@@ -79,9 +78,13 @@ class TinyCity:
         self.engine.close()
 
 
-@pytest.fixture
-def tiny(tmp_path: Path) -> Iterator[TinyCity]:
-    made = TinyCity(tmp_path)
+@pytest.fixture(params=["embedded", pytest.param("city", marks=[pytest.mark.city, pytest.mark.timeout(300)])])
+def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TinyCity]:
+    """On one folder; and on Apache Kafka, PostgreSQL and a registry."""
+    if request.param == "city":
+        made = TinyCity(request.getfixturevalue("on_servers")())
+    else:
+        made = TinyCity(embedded(tmp_path, "440700", catalog.load()))
     yield made
     made.close()
 

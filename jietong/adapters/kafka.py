@@ -512,6 +512,7 @@ class KafkaReader(ConsumerRebalanceListener):
         except Exception as error:
             self._suspicious = time.monotonic() + SUSPICION
             self._generation += 1
+            self._next.clear()
             self.close()
             raise RetriableError(f"log: {_said(error)}") from error
 

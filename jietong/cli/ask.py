@@ -16,7 +16,7 @@ from uuid import uuid4
 import typer
 
 from jietong.cli import screen
-from jietong.cli.folder import Folder, has_table, now, opened
+from jietong.cli.folder import Folder, has_table, now
 from jietong.cli.held import SHOWN, waiting
 from jietong.cli.options import AsJson, Consumer, Data, DryRun
 from jietong.delivery import commands
@@ -168,19 +168,16 @@ def _held(wish: Wish) -> None:
 def _ask(wish: Wish) -> None:
     """Leave the wish, and wait for what a running city makes of it."""
     folder = Folder(wish.data)
-    file = folder.program(wish.program).path
+    folder.program(wish.program)
     if wish.dry_run:
         return _tell(wish, None, "would ask", None)
     key, running = wish.key or str(uuid4()), folder.pid() is not None
-    store = opened(file, read_only=False)
-    try:
+    with folder.writing(wish.program) as store:
         with store.transaction() as tx:
             commands.ask(tx, key, wish.name, wish.arguments, now())
         until = time.monotonic() + (PATIENCE if running else 0)
         while (said := _result(store, key)) is None and time.monotonic() < until:
             time.sleep(0.1)
-    finally:
-        store.close()
     return _tell(wish, key, "done" if said is not None else "asked" if running else "next up", said)
 
 

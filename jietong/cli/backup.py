@@ -57,6 +57,7 @@ def backup(
     as_json: AsJson = False,
 ) -> None:
     """Copy every database of the city, running or not, as of one instant. Keys of personal fields are not copied."""
+    _of_a_folder("back it up with PostgreSQL's own `pg_dump --format=custom`: one database, one instant")
     folder = Folder(data)
     files = sorted(folder.path.glob("*.db"))
     if not files:
@@ -106,6 +107,7 @@ def restore(
     as_json: AsJson = False,
 ) -> None:
     """Put a backup's databases into the data folder. Refused while a city runs there, or if it is not empty."""
+    _of_a_folder("stop its programs and bring a dump back with PostgreSQL's own `pg_restore`")
     copies = verified(of)
     target = settings.load(data=data).data
     there = sorted(target.glob("*.db*")) if target.is_dir() else []
@@ -122,6 +124,12 @@ def restore(
     finally:
         lock.release()
     return _tell("restored", target, copies, as_json)
+
+
+def _of_a_folder(instead: str) -> None:
+    """Raises UsageError on the city engine, whose database has tools of its own."""
+    if settings.load().engine == "city":
+        raise UsageError(f"a city on servers has no folder of databases: {instead} (docs/operations.md)")
 
 
 def verified(of: Path) -> list[Copy]:

@@ -15,14 +15,14 @@ import typer
 
 from jietong import catalog, city, settings
 from jietong.cli import screen
-from jietong.cli.folder import Folder, module, now, opened
+from jietong.cli.folder import Folder, module, now
 from jietong.cli.options import AsJson, CityPack, Data, DryRun
 from jietong.delivery.outbox import Outbox
 from jietong.errors import UsageError
 from jietong.event import Draft
 from jietong.identifiers import kind_of
 from jietong.keys import FileKeys, MemoryKeys
-from jietong.store import Transaction
+from jietong.store import Store, Transaction
 
 SERVICE = "hookup"
 DOOR, FORM, LINKS = "services.hookup.door", "services.hookup.form", "services.hookup.links"
@@ -246,12 +246,11 @@ class Kept:
 
 
 class Here:
-    """hookup's database in a data folder, and the company's door to it."""
+    """hookup's database, and the company's door to it."""
 
-    def __init__(self, folder: Folder, pack: str | None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Folder, store: Store, pack: str | None) -> None:
+        self.folder, self.store = folder, store
         self.city = city.load(settings.load(city=pack).city, folder.contract.catalog)
-        self.store = opened(folder.program(SERVICE).path, read_only=False)
         source = f"urn:jietong:{self.city.code}:{SERVICE}"
         with self.store.snapshot() as tx:
             other = tx.execute(
@@ -259,9 +258,8 @@ class Here:
                 {"source": source, "like": f"%:{SERVICE}"},
             ).one()
         if other:
-            self.store.close()
             raise UsageError(
-                f"{folder.path}: is of the city {other[0].split(':')[2]}, not {self.city.code}; name its pack with --city"
+                f"{folder.name}: is of the city {other[0].split(':')[2]}, not {self.city.code}; name its pack with --city"
             )
         self.outbox = Outbox(source, folder.contract, now, self.store.bell)
 
@@ -277,11 +275,9 @@ class Here:
 
 @contextmanager
 def _opened(data: Data, pack: str | None) -> Generator[Here]:
-    here = Here(Folder(data), pack)
-    try:
-        yield here
-    finally:
-        here.store.close()
+    folder = Folder(data)
+    with folder.writing(SERVICE) as store:
+        yield Here(folder, store, pack)
 
 
 def _say(call: Call, what: Callable[[Any, Mapping[str, Any]], Any]) -> None:

@@ -31,7 +31,7 @@ def explain(
     folder = Folder(data)
     told = story(folder, code)
     if not told:
-        raise UsageError(f"{code}: no event of it in {folder.path}; is the code right?")
+        raise UsageError(f"{code}: no event of it in {folder.name}; is the code right?")
     reasons = _reasons(folder, pack, operator, told) if operator else []
     events = [_event(one) for one in told]
     cases, held, tasks = _cases(folder, code), _held(folder, code), _tasks(folder, code)

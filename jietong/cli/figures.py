@@ -50,7 +50,7 @@ def figures(
     known = city.load(settings.load(city=pack).city, folder.contract.catalog)
     with store.snapshot() as tx:
         if not has_table(tx, "breach"):
-            raise UsageError(f"{store.path}: hookup has not run here yet")
+            raise UsageError(f"{folder.name}: hookup has not run here yet")
         found: Sequence[Any] = of_hookup.figures(tx, known, folder.contract, window)
     provisional: bool = of_hookup.provisional(known, window)
     rows = [{**asdict(figure), "provisional": provisional} for figure in found]

@@ -31,7 +31,7 @@ def impact(
     service = module("services.hookup.hookup").Hookup(known, now)
     with store.snapshot() as tx:
         if not has_table(tx, "support"):
-            raise UsageError(f"{store.path}: hookup has not run here yet")
+            raise UsageError(f"{folder.name}: hookup has not run here yet")
         found = [asdict(effect) for effect in module("services.hookup.impact").impact(tx, service, document)]
     rows = [{**row, "reached": _reached(folder, row)} for row in found]
     counts = {word: sum(row["says"] == word for row in rows) for word in ("SUSPENDED", "CANCELLED")}

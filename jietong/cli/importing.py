@@ -6,7 +6,7 @@ import csv
 import json
 import tempfile
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,8 +15,7 @@ from typing import Annotated
 import typer
 
 from jietong import catalog, city, settings
-from jietong.adapters.sqlite import SqliteStore
-from jietong.cli.folder import LOG, PLATFORM, opened
+from jietong.cli.folder import Files, Folder, Kept
 from jietong.cli.options import AsJson, Data, DryRun
 from jietong.contract import Contract, to_millis
 from jietong.delivery.draw import Draw, Drawn
@@ -27,6 +26,7 @@ from jietong.feed import mapping as mappings
 from jietong.feed.mapping import Mapping
 from jietong.feed.outline import outline
 from jietong.feed.source import NAMELESS, Feed, Reject, Told
+from jietong.store import Store
 
 CONFIRMED = {"name": "vanished-confirmed"}
 SHOWN = 20
@@ -74,8 +74,7 @@ def bring(
     pack = city.load(plan.city, types)
     _of_its_operators(plan, pack)
     urn = f"urn:jietong:{pack.code}:feed:{plan.source}"
-    _of_one_city(folder, urn)
-    with _store(folder, f"feed:{plan.source}", dry_run) as store:
+    with _where(folder, dry_run) as kept, _store(kept, urn, dry_run) as store:
         feed = Feed(file, plan, types, lambda: datetime.now(UTC), _told(store) if plan.format == "documents" else None)
         outbox = Outbox(urn, Contract(types), lambda: to_millis(datetime.now(UTC)), store.bell)
         with store.transaction() as tx:
@@ -91,7 +90,7 @@ def bring(
         return drawn, sorted(refused, key=lambda reject: (reject.section, reject))
 
 
-def _told(store: SqliteStore) -> Told:
+def _told(store: Store) -> Told:
     """When the last thing told of each type and subject happened, in milliseconds."""
     with store.snapshot() as tx:
         found = tx.execute("SELECT type, aggregateid, max(time) FROM outbox GROUP BY type, aggregateid").all()
@@ -107,7 +106,7 @@ def _of_its_operators(plan: Mapping, pack: city.City) -> None:
             raise UsageError(f"{plan.source}: operator {unknown[0]}: not in the city pack {plan.city}")
 
 
-def _ended(draw: Draw, store: SqliteStore, sure: bool) -> Drawn:
+def _ended(draw: Draw, store: Store, sure: bool) -> Drawn:
     """A second look, now that what is in the file is known: rows that are no longer there have ended."""
     with store.transaction() as tx:
         if sure:
@@ -165,53 +164,51 @@ def init(
 
 
 @contextmanager
-def _store(folder: Path, name: str, dry_run: bool) -> Generator[SqliteStore]:
-    """The feed's database; for a dry run a copy that is thrown away."""
-    path = folder / f"{name.replace(':', '-')}.db"
-    with tempfile.TemporaryDirectory() as scratch:
-        if dry_run:
-            copy = Path(scratch) / path.name
-            if path.exists():
-                _copied(path, copy)
-            path = copy
+def _where(folder: Path, dry_run: bool) -> Generator[Kept]:
+    """Where feeds are kept. A data folder that is not there is made; for a dry run, elsewhere."""
+    if settings.load().engine == "city" or folder.is_dir():
+        yield Folder(folder).kept
+    elif dry_run and not folder.exists():
+        with tempfile.TemporaryDirectory() as scratch:
+            yield Files(Path(scratch))
+    else:
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UsageError(f"{folder}: cannot be the data folder: {error.strerror}; give another --data") from error
-        store = SqliteStore(path, delivery, name=name)
-        try:
+        yield Files(folder)
+
+
+@contextmanager
+def _store(kept: Kept, urn: str, dry_run: bool) -> Generator[Store]:
+    """The feed's database; for a dry run one that leaves no trace."""
+    _of_one_city(kept, urn)
+    name = catalog.source_name(urn)
+    if not dry_run:
+        with closing(kept.made(name, delivery)) as store:
             yield store
-        finally:
-            store.close()
+    elif kept.store(name, write=False):
+        with kept.rehearsed(name) as store:
+            yield store
+    else:
+        with tempfile.TemporaryDirectory() as scratch, closing(Files(Path(scratch)).made(name, delivery)) as store:
+            yield store
 
 
-def _of_one_city(folder: Path, urn: str) -> None:
+def _of_one_city(kept: Kept, urn: str) -> None:
     """One folder is one city: its programs would not send on what another city's feed says."""
-    for file in sorted(folder.glob("*.db")):
-        if file.stem == LOG or file.stem.startswith(PLATFORM):
-            continue
-        store = opened(file)
-        try:
-            with store.snapshot() as tx:
-                found = tx.execute("SELECT source FROM total LIMIT 1").one()
-        finally:
-            store.close()
+    for store in kept.programs().values():
+        with store.snapshot() as tx:
+            found = tx.execute("SELECT source FROM total LIMIT 1").one()
+        store.close()
         if found and found[0].split(":")[2] != urn.split(":")[2]:
             city_here = found[0].split(":")[2]
             raise UsageError(
-                f"{folder}: holds the city {city_here}, the mapping's is {urn.split(':')[2]}; give another --data"
+                f"{kept.name}: holds the city {city_here}, the mapping's is {urn.split(':')[2]}; give another --data"
             )
 
 
-def _copied(path: Path, copy: Path) -> None:
-    store = opened(path)
-    try:
-        store.backup(copy)
-    finally:
-        store.close()
-
-
-def _refused_by_outbox(store: SqliteStore, feed: Feed) -> Iterator[Reject]:
+def _refused_by_outbox(store: Store, feed: Feed) -> Iterator[Reject]:
     """What passed the mapping but not the event's contract."""
     known = {reject.place for reject in feed.rejects}
     with store.snapshot() as tx:

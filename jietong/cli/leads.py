@@ -9,9 +9,9 @@ import csv
 import io
 import json
 import sys
-import tempfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -19,13 +19,13 @@ from typing import IO, Annotated, Any
 
 import typer
 
-from jietong.adapters.sqlite import SqliteStore
 from jietong.cli import screen
-from jietong.cli.folder import Folder, module, opened
+from jietong.cli.folder import Folder, module
 from jietong.cli.importing import FORMULA, write_rejects
 from jietong.cli.options import AsJson, Data, DryRun
 from jietong.errors import InvalidEventError, UsageError
 from jietong.feed.source import Reject
+from jietong.store import Store
 
 PLATFORM = "connectors.utility.platform"
 ANSWER = (
@@ -95,7 +95,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """The cases in an operator's own table as CSV (UTF-8 with BOM). A cell that a spreadsheet would run is defused."""
-    store = opened(Folder(data).platform(operator))
+    store = Folder(data).platform(operator)
     begins = since.replace(tzinfo=screen.LOCAL) if since else datetime.fromtimestamp(0, UTC)
     platform = module(PLATFORM).Platform(store)
     answered = platform.protections()
@@ -166,13 +166,12 @@ def import_(
     as_json: AsJson = False,
 ) -> None:
     """Take the steps a file tells into an operator's own table. Exit code 1 if some rows were refused."""
-    path = Folder(data).platform(operator)
+    folder = Folder(data)
+    name = folder.platform(operator).name
     rows = list(_rows(file))
     counts: Counter[str] = Counter(read=len(rows), taken=0, unchanged=0)
-    with tempfile.TemporaryDirectory() as scratch:
-        store = _throw_away(path, Path(scratch)) if dry_run else opened(path, read_only=False)
+    with folder.kept.rehearsed(name) if dry_run else closing(folder.platform(operator, write=True)) as store:
         refused = list(_take(store, rows, counts))
-        store.close()
     listed = rejects or Path(f"{file.name}.rejects.csv")
     if refused and not dry_run:
         write_rejects(listed, refused)
@@ -180,7 +179,7 @@ def import_(
     raise typer.Exit(1 if refused else 0)
 
 
-def _take(store: SqliteStore, rows: Sequence[tuple[int, Mapping[str, str]]], counts: Counter[str]) -> Iterator[Reject]:
+def _take(store: Store, rows: Sequence[tuple[int, Mapping[str, str]]], counts: Counter[str]) -> Iterator[Reject]:
     system = module(PLATFORM)
     platform = system.Platform(store)
     answered: dict[str, str] = platform.protections()
@@ -356,14 +355,6 @@ def _text(file: Path) -> str:
         except UnicodeDecodeError:
             continue
     raise UsageError(f"{file}: is neither UTF-8 nor GB18030; save it as CSV UTF-8")
-
-
-def _throw_away(path: Path, scratch: Path) -> SqliteStore:
-    """A copy on which a dry run takes its steps."""
-    store = opened(path)
-    store.backup(scratch / path.name)
-    store.close()
-    return opened(scratch / path.name, read_only=False)
 
 
 def _tell(counts: Mapping[str, int], refused: Sequence[Reject], listed: Path | None, as_json: bool) -> None:

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 import typer
 
 from jietong import catalog, city, settings
-from jietong.adapters.sqlite import SqliteStore
 from jietong.broker import Broker
 from jietong.cli import screen
 from jietong.cli.folder import Folder, has_table, named, now
@@ -51,7 +50,7 @@ class Here:
     def source(self, program: str) -> str:
         return f"urn:jietong:{self.code}:{named(program)}"
 
-    def readers(self, program: str) -> dict[str, SqliteStore]:
+    def readers(self, program: str) -> dict[str, Store]:
         """Programs that know anything of this one's events, but for itself: its own inbox is as old as its outbox."""
         source = self.source(program)
         return {
@@ -90,7 +89,7 @@ def rebase(
     from the readers (then exit code 1 until they are asked and it is confirmed). Only with the city stopped."""
     here = _here(data, pack)
     if pid := here.folder.pid():
-        raise UsageError(f"{here.folder.path}: process {pid} is running on this data; stop it first")
+        raise UsageError(f"{here.folder.name}: process {pid} is running there; stop the city first, its readers too")
     store, since = here.folder.program(program), _newest(here.folder.program(program))
     asked = _asked(here, program, ask or [], confirm)
     plan = _rebase(here, program, store, here.folder.log).plan(asked)
@@ -122,7 +121,7 @@ def _knows(store: Store, source: str) -> bool:
         return tx.execute("SELECT 1 FROM stream WHERE source = :source LIMIT 1", {"source": source}).one() is not None
 
 
-def _asked(here: Here, program: str, ask: Sequence[str], confirm: bool) -> list[SqliteStore] | None:
+def _asked(here: Here, program: str, ask: Sequence[str], confirm: bool) -> list[Store] | None:
     """The databases to ask; None if nobody is. Raises UsageError for a reader that would be passed over."""
     if not ask and not confirm:
         return None
@@ -138,11 +137,13 @@ def _rebase(here: Here, program: str, store: Store, log: Broker, service: Servic
 
 @contextmanager
 def _running(here: Here, program: str) -> Generator[Rebase]:
-    """On the folder's own engine, which holds its lock: nobody else moves meanwhile."""
+    """On the city's own engine. It holds the folder, or on servers the lock of this outbox's relay: nothing is sent meanwhile."""
     from jietong import up  # noqa: PLC0415 — it brings a web server along
 
     engine, pack = up.open_engine(here.settings)
     try:
+        if not engine.backend.single(f"{named(program)} relay")():
+            raise UsageError(f"{program}: its relay is running; stop it first")
         wanted = f"services.{named(program)}"
         found: list[Running] = up.wiring(wanted).programs(engine, pack) if wanted in up.PROGRAMS else []
         service = next((m.consumer.service for p in found for m in p.movements if isinstance(m, Consuming)), None)

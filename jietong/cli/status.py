@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from jietong import catalog
@@ -23,13 +25,15 @@ TOPIC = ("type", "zh", "partitions", "records", "from", "to", "owner", "readers"
 def status(data: Data = None, as_json: AsJson = False) -> None:
     """Whether a city runs; per program what waits to be sent, what became of what it read, and its alarms."""
     folder = Folder(data)
+    processes = folder.kept.processes()
     programs = [_program(name, store) for name, store in folder.programs.items()]
     standing = [{"program": name, **alarm} for name, store in folder.programs.items() for alarm in _alarms(store)]
-    pid = folder.pid()
     if as_json:
-        screen.emit({"folder": str(folder.path), "pid": pid, "programs": programs, "alarms": standing})
+        screen.emit({
+            "folder": folder.name, "pid": next(iter(processes), None), "processes": len(processes), "programs": programs, "alarms": standing,
+        })  # fmt: skip
         return
-    print(f"{folder.path}: {f'running, process {pid}' if pid else 'not running'}")
+    print(f"{folder.name}: {_running(folder, processes)}")
     screen.records(programs, PROGRAM, False, "no programs yet: `jietong up` makes them")
     for alarm in standing:
         print(f"alarm: {alarm['program']}: {alarm['name']} {alarm['about']}: {alarm['detail']}")
@@ -37,12 +41,26 @@ def status(data: Data = None, as_json: AsJson = False) -> None:
 
 def topics(data: Data = None, as_json: AsJson = False) -> None:
     """Every event type: what it says, who writes and reads it, and what the log has of it."""
-    try:
-        inside = {topic.name: topic for topic in Folder(data).log.every()}
-    except UsageError:  # the catalogue can be read without a city
-        inside = {}
-    rows = [_topic(spec, inside.get(name)) for name, spec in sorted(catalog.load().topics.items())]
+    known = catalog.load().topics
+    inside: dict[str, Topic] = {}
+    with suppress(UsageError):  # the catalogue can be read without a city
+        log = Folder(data).log
+        for name in known:
+            with suppress(UsageError):  # made when the city starts, or by `jietong topics apply`
+                inside[name] = log.topic(name)
+    rows = [_topic(spec, inside.get(name)) for name, spec in sorted(known.items())]
     screen.records(rows, TOPIC, as_json, "no topics")
+
+
+def _running(folder: Folder, processes: Sequence[int]) -> str:
+    """Of a folder the one process, of a database how many."""
+    if not processes:
+        return "not running"
+    return (
+        f"running, {len(processes)} processes"
+        if folder.settings.engine == "city"
+        else f"running, process {processes[0]}"
+    )
 
 
 def _program(name: str, store: Store) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from jietong.adapters.embedded import EmbeddedLog
-from jietong.broker import Bounds, Place, Record
+from jietong.broker import Bounds, Broker, Place, Record
 from jietong.cli import screen
 from jietong.cli.folder import Folder
 from jietong.cli.options import Data
@@ -39,7 +39,8 @@ def tail(
         screen.emit(shown(record, contract))
     while follow:
         time.sleep(LOOK)
-        log.refresh()
+        if isinstance(log, EmbeddedLog):
+            log.refresh()
         now = log.topic(type_).bounds
         ahead = {place: Bounds(bounds.end, now[place.partition].end) for place, bounds in places.items()}
         for record in _merged(log, ahead):
@@ -59,7 +60,7 @@ def shown(record: Record, contract: Contract) -> dict[str, Any]:
         return {**told, "error": str(error)}
 
 
-def paged(log: EmbeddedLog, place: Place, bounds: Bounds) -> Iterator[Record]:
+def paged(log: Broker, place: Place, bounds: Bounds) -> Iterator[Record]:
     """The records between two offsets, page by page."""
     at = bounds.start
     while at < bounds.end and (records := log.read(place, at, min(PAGE, bounds.end - at))):
@@ -67,13 +68,13 @@ def paged(log: EmbeddedLog, place: Place, bounds: Bounds) -> Iterator[Record]:
         at = records[-1].offset + 1
 
 
-def _merged(log: EmbeddedLog, places: Mapping[Place, Bounds]) -> Iterator[Record]:
+def _merged(log: Broker, places: Mapping[Place, Bounds]) -> Iterator[Record]:
     """In the order the log took them."""
     records = (paged(log, place, bounds) for place, bounds in sorted(places.items()))
     return heapq.merge(*records, key=lambda r: (r.timestamp, r.partition, r.offset))
 
 
-def _last(log: EmbeddedLog, places: Mapping[Place, Bounds], count: int) -> list[Record]:
+def _last(log: Broker, places: Mapping[Place, Bounds], count: int) -> list[Record]:
     ends = {place: Bounds(max(bounds.start, bounds.end - count), bounds.end) for place, bounds in places.items()}
     return list(_merged(log, ends))[-count:] if count else []
 

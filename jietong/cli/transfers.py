@@ -14,11 +14,12 @@ from typing import Annotated, Any
 import typer
 
 from jietong.cli import screen
-from jietong.cli.folder import Folder, has_table, module, now, opened
+from jietong.cli.folder import Folder, has_table, module, now
 from jietong.cli.options import AsJson, Data, DryRun
 from jietong.errors import UsageError
+from jietong.store import Store
 
-COUNTER = "services.transfer.counter"
+PROGRAM, COUNTER = "transfer", "services.transfer.counter"
 Transfer = Annotated[str, typer.Argument(help="The transfer's id, as `jietong transfers show` has it.")]
 By = Annotated[str, typer.Option(help="Who decides; kept with the decision.")]
 
@@ -37,7 +38,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Each account of a registration: what was found, what is owed, or that its operator has not answered yet."""
-    found = [asdict(checked) for checked in _counter(data, read_only=True).checked(registration)]
+    folder = Folder(data)
+    found = [asdict(checked) for checked in _counter(folder, folder.program(PROGRAM)).checked(registration)]
     if not found:
         raise UsageError(f"{registration}: no such registration here, or nothing was asked for it")
     if as_json:
@@ -100,18 +102,19 @@ def assign(
 
 
 def _decided(data: Any, dry_run: bool, as_json: bool, what: str, decide: Callable[[Any, datetime], None]) -> None:
-    counter = _counter(data, read_only=dry_run)
+    folder = Folder(data)
+    _counter(folder, folder.program(PROGRAM))
     if not dry_run:
-        decide(counter, datetime.fromtimestamp(now() / 1000, UTC))
+        with folder.writing(PROGRAM) as store:
+            decide(_counter(folder, store), datetime.fromtimestamp(now() / 1000, UTC))
     if as_json:
         screen.emit({"dry_run": dry_run, "decided": what})
     else:
         print(f"would write: {what}" if dry_run else what)
 
 
-def _counter(data: Any, read_only: bool) -> Any:
-    store = Folder(data).program("transfer")
+def _counter(folder: Folder, store: Store) -> Any:
     with store.snapshot() as tx:
         if not has_table(tx, "decision"):
-            raise UsageError(f"{store.path}: the transfer service has not run here yet")
-    return module(COUNTER).Counter(store if read_only else opened(store.path, read_only=False))
+            raise UsageError(f"{folder.name}: the transfer service has not run here yet")
+    return module(COUNTER).Counter(store)

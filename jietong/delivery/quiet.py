@@ -48,16 +48,17 @@ def look(store: Store, broker: Broker, contract: Contract, service: Service) -> 
     """The slow look at whether all is read; whether the service may speak again, from now on."""
     with store.snapshot() as tx:
         row = tx.execute("SELECT value FROM mark WHERE name = :name", {"name": QUIET}).one()
+        if row is None:
+            return False
         held = [key for key in inbox.held(tx, Fate.WAITING, *HELD) if key.type in service.types]
         known, at = inbox.sums(tx), positions.load(tx, service.types)
-    if row is None:
-        return False
-    topics, announced = {name: broker.topic(name) for name in service.types}, Heads(broker, contract).read()
+    topics, announced = broker.topics(service.types), Heads(broker, contract).read()
     ends = {f"{name}/{p}": bounds.end for name, topic in topics.items() for p, bounds in topic.bounds.items()}
     if not row[0]:
         counts = {source: said.head.counts for source, said in announced.items()}
+        begun = {"name": QUIET, "value": json.dumps({"ends": ends, "counts": counts})}
         with store.transaction() as tx:
-            tx.execute(SET, {"name": QUIET, "value": json.dumps({"ends": ends, "counts": counts})})
+            tx.execute("UPDATE mark SET value = :value WHERE name = :name AND value = ''", begun)
         return False
     goal = json.loads(row[0])
     read = all(
@@ -67,9 +68,11 @@ def look(store: Store, broker: Broker, contract: Contract, service: Service) -> 
     if held or not read or _short(known, announced, goal["counts"], service.types):
         return False
     with store.transaction() as tx:
-        alarms.clear(tx, "quiet", service.name)
-        tx.execute(SET, {"name": OWED, "value": ""})
-        return tx.execute("DELETE FROM mark WHERE name = :name", {"name": QUIET}).rowcount == 1
+        ended = tx.execute("DELETE FROM mark WHERE name = :name", {"name": QUIET}).rowcount == 1
+        if ended:
+            tx.execute(SET, {"name": OWED, "value": ""})
+            alarms.clear(tx, "quiet", service.name)
+        return ended
 
 
 def _short(

@@ -313,9 +313,12 @@ def _planned(tx: Transaction, source: str, known: Known, announced: Announced | 
     absent = _absent(plan, known, [row for found in rows.values() for row in found])
     found = Counter[str](dict(tx.execute(SENT, {"source": source}).all()))
     found.update(key.type for key in known.left)
+    back = {stream: dict[Key, Envelope]() for stream in rows}
+    for key, e in absent.items():
+        back[key.stream][key] = e
     ids = {e.id for e in absent.values()}
     for stream, here in rows.items():
-        _plan_stream(plan, _Stream(stream, here, absent, known, ids), found)
+        _plan_stream(plan, _Stream(stream, here, back[stream], known, ids), found)
     plan.given = sorted(key for key in known.given if key in absent and not absent[key].void)
     counts = announced.head.counts if announced and plan.needed else {}
     plan.missing = {t: n - found[t] for t, n in counts.items() if n > found[t] and not t.startswith(OURS)}
@@ -342,9 +345,11 @@ def _absent(plan: Plan, known: Known, rows: Iterable[Row]) -> dict[Key, Envelope
 
 
 class _Stream(NamedTuple):
+    """One stream: its rows, in order, and what comes back to it. `ids`: of all that comes back, to whatever stream."""
+
     stream: Stream
     rows: Sequence[Row]
-    absent: Mapping[Key, Envelope]
+    back: Mapping[Key, Envelope]
     known: Known
     ids: set[UUID]
 
@@ -354,15 +359,15 @@ class _Stream(NamedTuple):
         return [row for row in self.rows if not self.stays(row) and row.envelope.id not in self.ids]
 
     def stays(self, row: Row) -> bool:
-        if row.key in self.absent or row.envelope.id in self.ids:
+        """Whether it keeps its sequence: it left under it, or is the void that stands there."""
+        if row.key in self.back or row.envelope.id in self.ids:
             return False
         return row.sent or row.envelope.void or row.key in self.known.left
 
 
 def _plan_stream(plan: Plan, at: _Stream, found: Counter[str]) -> None:
-    stay, fresh = {row.key for row in at.rows if at.stays(row)}, at.fresh
+    stay, fresh, back = {row.key for row in at.rows if at.stays(row)}, at.fresh, at.back
     dropped = [row for row in at.rows if row.envelope.id in at.ids]
-    back = {key: e for key, e in at.absent.items() if key.stream == at.stream}
     top = max([key.sequence for key in (*stay, *back)] + [at.known.passed.get(at.stream, 0)])
     if not back and not dropped and top == len(stay):
         return

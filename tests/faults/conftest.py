@@ -7,6 +7,7 @@ import pytest
 
 from tests.faults.bench import Bench
 from tests.faults.harness import City
+from tests.faults.town import Town, Towns, proxied
 
 
 @pytest.fixture
@@ -28,3 +29,17 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     made = Bench(tmp_path / "city")
     yield made
     made.close()
+
+
+@pytest.fixture(scope="session")
+def towns(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Towns]:
+    """For those with `xdist_group("town")`: one worker has it."""
+    made = proxied(tmp_path_factory.mktemp("towns"))
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def town(towns: Towns) -> Town:
+    """A whole city on real servers, a proxy before each; made anew after a case that did not end with a clean verdict."""
+    return towns.get()

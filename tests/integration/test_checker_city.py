@@ -523,6 +523,13 @@ def test_what_an_outbox_says_was_sent_must_be_in_a_topic_that_was_made_anew(city
     assert city.broken() == []
 
 
+def test_what_was_cut_off_at_the_end_of_a_log_is_missed_only_by_who_lacks_it(city: City) -> None:
+    city.cluster.make(REGISTERED)
+    city.cluster.write(fact for fact in FACTS if fact.key.type == REGISTERED and fact.key.sequence < 2)
+    city.arrive()
+    assert city.broken() == []
+
+
 def test_a_topic_made_anew_is_whole_once_everything_was_sent_again(city: City) -> None:
     with closing(city.servers()) as servers:
         before = check(servers, city.history).numbers["topics"]
@@ -537,7 +544,9 @@ def test_a_topic_made_anew_is_whole_once_everything_was_sent_again(city: City) -
 
 def test_a_topic_that_is_gone_is_a_group_behind(city: City) -> None:
     city.cluster.remove(REGISTERED)
-    assert city.broken() == ["I6"]
+    verdict = city.judged()
+    assert verdict.broken == ["I6"], str(verdict)
+    assert f"hookup: 1 records of {REGISTERED} behind" in verdict.faults["I6"]
 
 
 def test_what_retention_took_is_not_missed(city: City) -> None:

@@ -2,8 +2,8 @@
 
 `python -m tests.outside.checker DATA`, a data folder, or `--database URL --bootstrap HOST:PORT[,…] [--registry URL]`, the
 servers of a city; `[--history FILE] [--within SECONDS] [--pid N …] [--json]`. It prints numbers and a verdict for
-* I1 none lost: every committed event a consumer reads has one final fate there; set aside is what was predicted; what an
-  outbox says was sent is in the log, as far back as the log goes (a topic made anew: if it was sent again);
+* I1 none lost: every committed event a consumer reads has one final fate there; set aside is what was predicted; of
+  a topic that was made anew everything was sent again;
 * I2 none twice: one effect for a platform's row at a receiver, one meaning for an event, rounds of a case 1 … n;
 * I3 order: sequences of each stream 1 … n without a gap or an inversion, where n is the platform's own count;
 * I5 no phantom: the digest of every effect is that of a committed row;
@@ -29,7 +29,7 @@ from typing import Any
 
 from tests.outside import avro, tables
 from tests.outside.servers import Servers
-from tests.outside.tables import City, Consumer, Files, History, Key, Operation, Operator, Seen, Topic
+from tests.outside.tables import City, Consumer, Files, History, Key, Operation, Operator, Seen, Sent, Topic
 
 INVARIANTS = ("I1", "I2", "I3", "I5", "I6", "I8")
 REQUESTED = "utility.connection.requested.v1"
@@ -190,14 +190,21 @@ def _without_effect(seen: Seen, told: History, rows: dict[str, list[str]]) -> Fo
 
 
 def _unlogged(seen: Seen, told: History) -> Found:
-    """Gone from the log may be what retention took, and what went with an old topic if the new one got it again. A row
+    """A topic loses its beginning by retention alone, or because it was made anew: then all must have been sent again, and
+    what is older than the oldest that is there was not. What was cut off at its end is asked for if anyone lacks it. A row
     without a body says of a sequence that it was lost (a void), and leaves only when somebody asks."""
     topics = {n: t for n, t in (seen.topics or {}).items() if not t.forgot and n not in told.forgotten}
     said = {(copy.key, copy.body) for name, topic in topics.items() for copy in topic.copies if copy.key.type == name}
+    missing, oldest = list[tuple[Key, Sent]](), dict[tuple[str, str], int]()
     for key, row in seen.outbox.items():
-        topic = topics.get(key.type)
-        same = topic and seen.relayed.get((row.store, key.type), topic.id) == topic.id
-        if same and row.sent and row.body and (key, tables.short(row.body)) not in said:
+        topic, of = topics.get(key.type), (row.store, key.type)
+        if topic and row.body and seen.relayed.get(of, topic.id) == topic.id:
+            if (key, tables.short(row.body)) in said:
+                oldest[of] = min(row.n, oldest.get(of, row.n))
+            elif row.sent:
+                missing.append((key, row))
+    for key, row in missing:
+        if row.n < oldest.get((row.store, key.type), row.n + 1):
             yield f"log: lost {_text(key)}, which {row.store} says was sent"
 
 

@@ -58,7 +58,9 @@ def change(folder: Path, name: str, *statements: str) -> None:
         for statement in statements:
             before = db.total_changes
             db.execute(statement)
-            assert db.total_changes > before or statement.startswith("CREATE"), f"changed nothing: {statement}"
+            assert db.total_changes > before or statement.startswith(("CREATE", "DROP")), (
+                f"changed nothing: {statement}"
+            )
         db.commit()
 
 
@@ -159,6 +161,13 @@ BREAKS = {
     ),
     "a reader is behind the log": of("I6", "hookup", 'UPDATE position SET "offset" = "offset" - 1 WHERE "offset" > 0'),
     "a reader reads a topic that is gone": of("I6", "hookup", "UPDATE position SET topic_id = 'old'"),
+    "a relay has not seen that its topic is another": of("I6", "investment", "UPDATE relayed SET topic_id = 'old'"),
+    "a topic made anew did not get everything again": of(
+        "I1",
+        "log",
+        "DELETE FROM record WHERE topic LIKE 'investment%' AND \"offset\" = 0 AND partition = "
+        "(SELECT min(partition) FROM record WHERE topic LIKE 'investment%')",
+    ),
     "a movement is halted": of(
         "I6", "hookup", "INSERT INTO alarm (name, about, detail, since) VALUES ('halted', 'consume hookup', 'odd', 0)"
     ),
@@ -270,6 +279,8 @@ def test_the_command_says_its_verdict_and_its_exit_code(folder: Path) -> None:
     change(folder, "investment", "UPDATE outbox SET sent = 0 WHERE n = 1")
     assert checker.main([str(folder)]) == 1
     assert checker.main([str(folder / "nothing here")]) == 2
+    change(folder, "hookup", "DROP TABLE stray")
+    assert checker.main([str(folder)]) == 2
 
 
 def test_it_imports_nothing_of_ours() -> None:

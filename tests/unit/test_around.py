@@ -151,6 +151,7 @@ def test_metrics_are_named_by_convention_and_tell_of_no_project_or_person() -> N
         assert known.name.endswith("_total") == (known.kind == "counter"), known.name
         assert set(known.labels) <= {
             "service",
+            "reason",
             "topic",
             "subscriber",
             "outcome",
