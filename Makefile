@@ -45,6 +45,7 @@ check: $(READY) ## static only: ruff, basedpyright, import-linter, schemas, city
 	@$(BIN)/ruff check --quiet . && $(BIN)/ruff format --quiet --check .
 	@$(BIN)/basedpyright --level error
 	@PATH=$(BIN):$$PATH $(BIN)/lint-imports --no-cache | tail -n 3
+	@$(BIN)/python -m deploy.generate --check
 	@$(BIN)/jietong schema check && $(BIN)/jietong city check jiangmen && $(BIN)/jietong city check dongguan
 
 faults: $(READY) ## every fault case, full counts (long)
@@ -59,6 +60,7 @@ bench: $(READY) ## ratios on this machine, as a table
 lock: ## renew requirements.lock from pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11 --all-extras --group dev pyproject.toml -o requirements.lock
+	@$(BIN)/uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --no-annotate --no-header -p 3.11 --extra city -c requirements.lock pyproject.toml -o deploy/requirements.lock
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'

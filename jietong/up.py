@@ -239,7 +239,8 @@ def _app(pages: Mapping[str, Starlette], running: Running) -> Starlette:
 
 def readiness(running: Running) -> Mapping[str, Any]:
     """Whether every movement moves, what waits for what, and each standing alarm."""
-    waiting = {h.name: h.waiting or h.halted for h in running.health.values() if h.waiting or h.halted}
+    waiting = {c.service.name: "not in its group yet" for c in running.consumers() if not c.joined}
+    waiting |= {h.name: h.waiting or h.halted or "" for h in running.health.values() if h.waiting or h.halted}
     alarms = [{"service": name, "alarm": row[0], "about": row[1], "detail": row[2]} for name, row in _alarms(running)]
     return {"ready": not waiting, "waiting": waiting, "alarms": alarms}
 

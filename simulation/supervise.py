@@ -26,8 +26,8 @@ from simulation.servers import City, Server
 from simulation.servers.process import HOST, dies_with_us, free_port
 
 ROOT = Path(__file__).parents[1]
-LEAVING = 12
-"""Seconds a program has to drain and leave before it is killed; it promises ten."""
+LEAVING = 20
+"""Seconds a program has to drain and leave before it is killed; it promises ten, on a machine with nothing else to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class Programs(Server):
 
     def running(self, copy: Copy) -> int:
         """The pid of a copy; 0 while it is not running."""
-        return int(self._told().supervisor.getProcessInfo(copy.name)["pid"])
+        return int(self._asked("getProcessInfo", copy.name)["pid"])
 
     def signal(self, copy: Copy, number: int = signal.SIGKILL) -> int:
         """Send a copy a signal; the pid it had, 0 if it was not running."""
@@ -86,14 +86,14 @@ class Programs(Server):
 
     def end(self, copy: Copy) -> None:
         """Stop it politely, and leave it stopped."""
-        self._told().supervisor.stopProcess(copy.name)
+        self._asked("stopProcess", copy.name)
 
     def begin(self, copy: Copy) -> None:
-        self._told().supervisor.startProcess(copy.name)
+        self._asked("startProcess", copy.name)
 
     def wrong(self) -> dict[str, str]:
         """Copies that were told wrongly and left alone: what they said last."""
-        found: list[dict[str, Any]] = self._told().supervisor.getAllProcessInfo()
+        found: list[dict[str, Any]] = self._asked("getAllProcessInfo")
         return {
             info["name"]: (self.folder / f"{info['name']}.log").read_text("utf-8").strip().splitlines()[-1]
             for info in found if info["statename"] in ("EXITED", "FATAL") and info["exitstatus"]
@@ -108,9 +108,10 @@ class Programs(Server):
             return bool(json.load(answer)["ready"])
         return False
 
-    def _told(self) -> Any:
+    def _asked(self, what: str, *about: str) -> Any:
         transport = SupervisorTransport(None, None, f"unix://{self._socket}")
-        return ServerProxy("http://127.0.0.1", transport=cast("Any", transport))
+        with ServerProxy("http://127.0.0.1", transport=cast("Any", transport)) as told:
+            return getattr(told.supervisor, what)(*about)
 
 
 def programs(

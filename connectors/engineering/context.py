@@ -235,7 +235,7 @@ def _newest(
     by: str,
     values: Collection[str],
     *,
-    order: str = "SJYXBS DESC, LSH DESC",
+    order: str = "coalesce(SJYXBS, -1) DESC, LSH DESC",  # without a flag last: databases do not agree where null stands
     where: str = "",
 ) -> Found:
     """One row of each key: a valid one before a tombstone, then the one written last, unless ordered otherwise."""

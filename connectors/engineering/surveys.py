@@ -100,5 +100,5 @@ def _standing(tx: Transaction, number: str, columns: str) -> tuple[Any, ...]:
 def _survey(tx: Transaction, number: str, columns: str) -> tuple[Any, ...] | None:
     """The newest valid row of a result."""
     where = f"WHERE CGBH = :n AND SJYXBS <> {TOMBSTONE}"
-    sql = f"SELECT {columns} FROM {SURVEY} {where} ORDER BY FBSJ DESC, LSH DESC LIMIT 1"
+    sql = f"SELECT {columns} FROM {SURVEY} {where} ORDER BY coalesce(FBSJ, '') DESC, LSH DESC LIMIT 1"
     return tx.execute(sql, {"n": number}).one()

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, closing, contextmanager, suppress
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
 from typing import Protocol
@@ -21,7 +21,7 @@ from sqlalchemy import MetaData
 from jietong import backends, catalog, migrations, settings
 from jietong.adapters.embedded import EmbeddedLog, Lock
 from jietong.adapters.sqlite import SqliteStore, SqliteTransaction
-from jietong.broker import Broker
+from jietong.broker import Broker, Topic
 from jietong.contract import Contract, Registry
 from jietong.errors import UsageError
 from jietong.settings import Settings
@@ -38,6 +38,7 @@ PROCESSES = """SELECT pid FROM pg_stat_activity WHERE datname = current_database
 ORDER BY backend_start"""
 """A process that runs a program has one such session."""
 
+known = cache(catalog.load)
 opened_here = ExitStack()
 """What commands have opened: closed when the command ends."""
 
@@ -96,7 +97,7 @@ class Folder:
 
     @cached_property
     def contract(self) -> Contract:
-        return Contract(catalog.load(), self.kept.registry())
+        return Contract(known(), self.kept.registry())
 
     @cached_property
     def log(self) -> Broker:
@@ -146,7 +147,7 @@ class Files:
     def log(self, write: bool) -> Broker:
         if not write and not (self.path / "log.db").exists():
             raise UsageError(f"{self.path}: there is no log yet; `jietong up` makes one")
-        return EmbeddedLog(self.path, catalog.load().topics, read_only=not write)
+        return EmbeddedLog(self.path, known().topics) if write else Beside(self.path, known().topics, read_only=True)
 
     def registry(self) -> Registry | None:
         return None
@@ -180,6 +181,14 @@ class Files:
 
     def _file(self, name: str, kind: str = "db") -> Path:
         return self.path / f"{name.replace(':', '-')}.{kind}"
+
+
+class Beside(EmbeddedLog):
+    """A log that another process writes: looked at anew each time."""
+
+    def topic(self, name: str) -> Topic:
+        self.refresh()
+        return super().topic(name)
 
 
 def opened(file: Path, read_only: bool = True) -> SqliteStore:
@@ -225,7 +234,7 @@ class Servers:
 
         user, password, cafile = self._settings.registry_login()
         access = registry.Access(self._settings.needed("schema_registry_url"), user, password, cafile)
-        found = registry.ConfluentRegistry(catalog.load(), access)
+        found = registry.ConfluentRegistry(known(), access)
         opened_here.callback(found.close)
         return found
 

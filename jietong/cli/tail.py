@@ -9,7 +9,6 @@ from typing import Annotated, Any
 
 import typer
 
-from jietong.adapters.embedded import EmbeddedLog
 from jietong.broker import Bounds, Broker, Place, Record
 from jietong.cli import screen
 from jietong.cli.folder import Folder
@@ -39,8 +38,6 @@ def tail(
         screen.emit(shown(record, contract))
     while follow:
         time.sleep(LOOK)
-        if isinstance(log, EmbeddedLog):
-            log.refresh()
         now = log.topic(type_).bounds
         ahead = {place: Bounds(bounds.end, now[place.partition].end) for place, bounds in places.items()}
         for record in _merged(log, ahead):

@@ -159,6 +159,11 @@ class Consumer:
         count = self._partitions.get(stream.type)
         return count is not None and Place(stream.type, partition_of(stream.subject.encode(), count)) in self._at
 
+    @property
+    def joined(self) -> bool:
+        """Whether its group has let it in since it began, with partitions or, beside enough others, without."""
+        return self._assigned is not None and self._assigned.generation > 0
+
     def lag(self) -> dict[Place, int]:
         """Records of each partition not yet taken; for metrics, read from another thread."""
         standing = list(self._at.items())

@@ -24,9 +24,9 @@ CITY = """## What the city does
 | said | when | what stays |
 |---|---|---|
 | `LEAD` | a trigger row of the city is met by a fact in force | nothing was said yet, or it was cancelled |
-| `REQUESTED` | the company confirmed its demand, or applied by itself | the lead becomes a request; what had ended without a supply begins once more |
+| `REQUESTED` | the company confirmed its demand, or applied by itself | the lead is a request; what had ended without a supply begins once more |
 | `AMENDED` | facts, demand, consent or permits changed; a step was refused | the state |
-| `SUSPENDED` | all support that is left rests; or the last fell, and the utility has accepted | where it was; if it was accepted, a task for a person |
+| `SUSPENDED` | all support that is left rests; or the last fell, and the utility has accepted | the step; of what was accepted, a task for a person |
 | `RESUMED` | a support came back | goes on where it was |
 | `CANCELLED` | the last support fell, and the utility has not accepted | nothing |
 """

@@ -464,7 +464,9 @@ class Hookup:
     def _corrected(self, turn: _Turn, identity: Identity, case: Case, refusal: Refusal) -> Draft:
         told = turn.told
         case.round += 1
-        case.content = str(Content(*case.content.split("\x1f"))._replace(authorised=_consented(told, identity.operator)))
+        case.content = str(
+            Content(*case.content.split("\x1f"))._replace(authorised=_consented(told, identity.operator))
+        )
         turn.tx.execute(CASE, {"subject": told.subject, **identity._asdict(), **columns(case)})
         status = {OPEN: "AMENDED", SUSPENDED: "SUSPENDED"}.get(case.requested, "CANCELLED")
         today = self._today(told, identity, case.utility, told.demand(identity))
@@ -693,7 +695,10 @@ class _Turn:
     def steps(self) -> Mapping[str, Sequence[Step]]:
         """Of the life of each case that goes on now: one that was cancelled or ended and asked for again begins anew."""
         opened = {case.id: case.opened for case in self.told.cases.values()}
-        return {case: [step for step in steps if step.at >= opened.get(case, 0)] for case, steps in self.told.steps().items()}
+        return {
+            case: [step for step in steps if step.at >= opened.get(case, 0)]
+            for case, steps in self.told.steps().items()
+        }
 
     @cached_property
     def rests(self) -> Mapping[str, Sequence[Pause]]:

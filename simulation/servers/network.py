@@ -15,6 +15,8 @@ from .process import HOST, ServerError, free_port
 Address = tuple[str, int]
 PIECE = 1 << 20
 BEAT = 0.01
+BURST = 4096
+"""Bytes that pass at once where a way is narrow."""
 RESET = struct.pack("ii", 1, 0)
 """SO_LINGER without time: closing sends RST."""
 
@@ -41,6 +43,8 @@ class Proxy:
         self.address: Address = door.getsockname()
         self.delay = 0.0
         """Seconds a piece waits before it goes on, each way; pieces behind it wait for it, then go on as one."""
+        self.rate = 0
+        """Bytes a second that each connection passes, each way, `BURST` at a time; 0: as many as there are."""
         self.lose_requests = False
         """What the client says is thrown away."""
         self.lose_answers = False
@@ -79,7 +83,7 @@ class Proxy:
 
     def heal(self) -> None:
         """A good way again; connections that lost bytes are reset."""
-        self.delay, self.cut_after = 0.0, None
+        self.delay, self.rate, self.cut_after = 0.0, 0, None
         self.lose_requests = self.lose_answers = self.hold_answers = self.refuse = False
         self._now(lambda: [self._reset(each) for each in list(self._open) if each.broken])
 
@@ -144,8 +148,7 @@ class Proxy:
             elif connection.broken:
                 return self._reset(connection)
             else:
-                connection.server.write(piece)
-                await connection.server.drain()
+                await self._pass(piece, connection.server)
         return None
 
     async def _answers(self, connection: _Connection, reader: asyncio.StreamReader) -> None:
@@ -164,13 +167,21 @@ class Proxy:
                 return self._reset(connection)
             else:
                 connection.passed += len(piece)
-                connection.client.write(piece)
-                await connection.client.drain()
+                await self._pass(piece, connection.client)
         return None
 
     async def _wait(self) -> None:
         if self.delay:
             await asyncio.sleep(self.delay)
+
+    async def _pass(self, piece: bytes, end: asyncio.StreamWriter) -> None:
+        while piece:
+            some = piece[: BURST if self.rate else len(piece)]
+            end.write(some)
+            await end.drain()
+            if self.rate:
+                await asyncio.sleep(len(some) / self.rate)
+            piece = piece[len(some) :]
 
     def _throw_away(self, connection: _Connection, piece: bytes) -> None:
         self.lost += len(piece)

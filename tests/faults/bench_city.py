@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient
 
 from jietong import catalog, migrations
 from jietong import settings as settings_
+from jietong.around.retry import patiently
 from jietong.backends import OnServers
 from jietong.broker import Message, Place, partition_of
 from jietong.catalog import HEADS, RESEND
@@ -146,7 +147,7 @@ class CityBench(Bench):
     # -- what happens --------------------------------------------------------------------------------------------------
     def send(self) -> None:
         for relay in (self.relay, self.backwards):
-            relay.step(0)
+            patiently(self.engine.stopping)(lambda relay=relay: relay.step(0), lambda _: None)
 
     def flow(self) -> int:
         self.send()

@@ -42,11 +42,11 @@ class Process:
             reader.start()
 
     def line(self, word: str, seconds: float = SECONDS) -> None:
-        """Until it prints this line."""
+        """Until it prints a line that begins so."""
         until = time.monotonic() + seconds
         try:
             while (line := self._lines.get(timeout=max(0.0, until - time.monotonic()))) is not None:
-                if line == word:
+                if line.startswith(word):
                     return
         except Empty:
             pass

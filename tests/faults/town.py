@@ -10,8 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -191,8 +191,8 @@ class Town:
                 raise self._bug
 
     def through(self, seconds: float) -> None:
-        """While they work on; a case whose officers are done before it was over exercised less than it says."""
-        assert self._worker is not None, "nobody was at work"
+        """So long, while they are at work: a case that goes on when they are done exercises less than it says."""
+        assert self.working(), "nobody is at work any more"
         self._stopping.wait(seconds)
 
     def operations(self) -> int:
@@ -213,11 +213,14 @@ class Town:
         self._open.callback(process.kill)
         return process
 
-    def dies(self, copy: Copy, failpoint: str, within: float = READY) -> None:
-        """In the place of a copy, the same program, which ends by SIGKILL at this failpoint (`relay.after_ack:kill:3`);
-        then the copy goes on. It must have work while this lasts."""
+    @contextmanager
+    def dying(self, copy: Copy, failpoint: str, within: float = READY) -> Generator[Process]:
+        """In the place of a copy the same program, which must end by SIGKILL at this failpoint (`relay.after_ack:kill:3`)
+        of what happens inside; then the copy goes on."""
         self.programs.end(copy)
         process = self.beside(copy.program, failpoint=failpoint, JIETONG_MEMBER=f"{os.uname().nodename}-{copy.number}")
+        process.line("ready", within)
+        yield process
         try:
             code = process.ended(within)
         except subprocess.TimeoutExpired:

@@ -165,8 +165,7 @@ BREAKS = {
     "a topic made anew did not get everything again": of(
         "I1",
         "log",
-        "DELETE FROM record WHERE topic LIKE 'investment%' AND \"offset\" = 0 AND partition = "
-        "(SELECT min(partition) FROM record WHERE topic LIKE 'investment%')",
+        "DELETE FROM record WHERE rowid = (SELECT min(rowid) FROM record WHERE topic LIKE 'investment%')",
     ),
     "a movement is halted": of(
         "I6", "hookup", "INSERT INTO alarm (name, about, detail, since) VALUES ('halted', 'consume hookup', 'odd', 0)"

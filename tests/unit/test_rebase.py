@@ -471,6 +471,21 @@ def test_it_speaks_again_only_when_it_has_read_to_the_end_and_then_once_of_every
     assert said(speaking)[2:] == ["of 4"]
 
 
+def test_a_reconciliation_that_is_cut_short_goes_on_behind_the_last_subject(
+    speaking: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quiet, "AT_ONCE", 1)
+    consumer = silent(speaking)
+    consumer.beat()
+    consumer.beat()
+    assert consumer.wake() == 1
+    with dying("consumer.before_commit"):
+        consumer.wake()
+    again = speaking.consumer()
+    assert [again.wake(), again.wake()] == [1, 0]
+    assert said(speaking) == ["reconciled", "reconciled"]
+
+
 def test_what_is_held_or_announced_and_not_here_keeps_it_silent(speaking: Stage) -> None:
     speaking.emit(A, body=UNDECODABLE)
     speaking.send()
@@ -684,4 +699,4 @@ def test_the_command_is_refused_beside_a_running_city_and_for_a_program_that_is_
     code, _, err = jietong("outbox", "rebase", "investment")
     engine.close()
     assert code == 2
-    assert "stop it first" in err
+    assert "stop the city first" in err
