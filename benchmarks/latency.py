@@ -105,7 +105,8 @@ class Town:
 
     def events(self) -> int:
         """In the log by now, heads apart."""
-        return sum(b.end for topic in self.engine.log.topics(self.engine.catalog.topics).values() if topic.name != HEADS for b in topic.bounds.values())
+        topics = self.engine.log.topics(self.engine.catalog.topics)
+        return sum(bounds.end for topic in topics.values() if topic.name != HEADS for bounds in topic.bounds.values())
 
 
 LEADS = "SELECT subject, received_at FROM case_ WHERE business_kind = :kind"

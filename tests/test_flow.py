@@ -81,10 +81,10 @@ class TinyCity:
 @pytest.fixture(params=["embedded", pytest.param("city", marks=[pytest.mark.city, pytest.mark.timeout(300)])])
 def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TinyCity]:
     """On one folder; and on Apache Kafka, PostgreSQL and a registry."""
-    if request.param == "city":
-        made = TinyCity(request.getfixturevalue("on_servers")())
-    else:
-        made = TinyCity(embedded(tmp_path, "440700", catalog.load()))
+    def engine() -> Engine:
+        return embedded(tmp_path, "440700", catalog.load())
+
+    made = TinyCity(request.getfixturevalue("on_servers")() if request.param == "city" else engine())
     yield made
     made.close()
 

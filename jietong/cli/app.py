@@ -24,6 +24,7 @@ from jietong.cli import (
     doctor,
     explain,
     figures,
+    folder,
     held,
     impact,
     importing,
@@ -67,9 +68,10 @@ Version = Annotated[bool, typer.Option("--version", callback=_version, is_eager=
 
 
 @app.callback()
-def root(version: Version = False) -> None:
+def root(context: typer.Context, version: Version = False) -> None:
     """Jietong (接通): events that a city's platforms share, each lost never and acted on once."""
     del version
+    context.call_on_close(folder.opened_here.close)
 
 
 @app.command()

@@ -1,4 +1,4 @@
-"""`jietong doctor`: what this machine and this folder lack for a city to run."""
+"""`jietong doctor`: what this machine, and this folder or these servers, lack for a city to run."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import socket
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
@@ -15,13 +16,13 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import typer
 
-from jietong import catalog, city, compatibility, settings
+from jietong import backends, catalog, city, compatibility, settings
 from jietong.adapters.sqlite import refuse_network_mount
-from jietong.cli import screen
-from jietong.cli.folder import Folder
+from jietong.cli import db, screen, topics
+from jietong.cli.folder import Folder, Servers
 from jietong.cli.options import AsJson, CityPack, Data
 from jietong.delivery import alarms
-from jietong.errors import UsageError
+from jietong.errors import RetriableError, UsageError
 from jietong.settings import Settings
 from jietong.store import Store
 
@@ -40,9 +41,10 @@ class Check(NamedTuple):
 
 
 def doctor(data: Data = None, pack: CityPack = None, as_json: AsJson = False) -> None:
-    """Look at Python, SQLite, disk, clock, port, contracts, pack, databases, lock, alarms. Exit code 1 if one fails."""
+    """Look at Python, SQLite, disk, clock, port, contracts, pack, databases (a city's servers), alarms. Exit code 1 if one fails."""
     wanted = settings.load(data=data, city=pack)
-    found = [check for look in LOOKS for check in _looked(look, wanted)]
+    looks = (*LOOKS, *ON_SERVERS) if wanted.engine == "city" else (*LOOKS, _lock)
+    found = [check for look in looks for check in _looked(look, wanted)]
     screen.records([check._asdict() for check in found], Check._fields, as_json, "")
     raise typer.Exit(1 if any(check.state == FAIL for check in found) else 0)
 
@@ -50,7 +52,7 @@ def doctor(data: Data = None, pack: CityPack = None, as_json: AsJson = False) ->
 def _looked(look: Callable[[Settings], Iterator[Check]], wanted: Settings) -> Iterator[Check]:
     try:
         yield from look(wanted)
-    except UsageError as error:
+    except (UsageError, RetriableError) as error:
         yield Check(look.__name__.strip("_"), FAIL, str(error))
 
 
@@ -65,6 +67,9 @@ def _disk(wanted: Settings) -> Iterator[Check]:
     refuse_network_mount(place)
     yield _must("folder", os.access(place, os.W_OK | os.X_OK), f"{wanted.data}: must be writable by this user")
     free = shutil.disk_usage(place).free
+    if wanted.engine == "city":
+        yield _must("disk", free >= LEAST_DISK, f"{free // MIB} MiB free for the keys")
+        return
     state = FAIL if free < LEAST_DISK else WARN if free < wanted.log_cap else OK
     detail = f"{free // MIB} MiB free; the log may take {wanted.log_cap // MIB} MiB (JIETONG_LOG_CAP)"
     yield Check("disk", state, detail)
@@ -75,14 +80,14 @@ def _clock(wanted: Settings) -> Iterator[Check]:
         ZoneInfo("Asia/Shanghai")
     except ZoneInfoNotFoundError:
         yield Check("zone", FAIL, "Asia/Shanghai is not known here; install the tzdata package")
-    now, newest = datetime.now(UTC), _newest(wanted.data)
+    now, newest = datetime.now(UTC), _newest(wanted)
     behind = (newest - now).total_seconds() if newest else 0.0
     lag = f"; {behind:.0f} s behind its own databases" if behind > 0 else ""
     yield _must("clock", behind < CLOCK_SLACK, f"{now:%Y-%m-%d %H:%M:%S} UTC{lag}")
 
 
 def _port(wanted: Settings) -> Iterator[Check]:
-    if wanted.data.is_dir() and (pid := Folder(wanted.data).pid()):
+    if wanted.engine != "city" and wanted.data.is_dir() and (pid := Folder(wanted.data).pid()):
         yield Check("port", OK, f"a city runs, process {pid}")
         return
     try:
@@ -107,25 +112,68 @@ def _pack(wanted: Settings) -> Iterator[Check]:
 
 
 def _databases(wanted: Settings) -> Iterator[Check]:
-    if not wanted.data.is_dir():
+    """UsageError for one that cannot be read, or is of a newer version."""
+    if wanted.engine != "city" and not wanted.data.is_dir():
         yield Check("databases", OK, f"{wanted.data}: none yet")
         return
     folder = Folder(wanted.data)
-    programs = folder.programs  # UsageError for one that cannot be read, or of a newer version
-    yield Check("databases", OK, f"{len(programs)} programs")
-    pid = folder.pid()
-    yield Check("lock", OK, f"held by process {pid}" if pid else "free")
-    uncleanly = [] if pid else [name for name, store in programs.items() if _marked(store)]
-    if uncleanly:
-        detail = f"not clean: {', '.join(uncleanly)}; the next `jietong up` begins one event at a time"
-        yield Check("last end", WARN, detail)
-    for name, store in programs.items():
+    yield Check("databases", OK, f"{len(folder.programs)} programs")
+    for name, store in folder.programs.items():
         with store.snapshot() as tx:
             for alarm in alarms.standing(tx):
                 yield Check("alarm", FAIL, f"{name}: {alarm.name} {alarm.about}: {alarm.detail}")
 
 
+# -- of a folder -------------------------------------------------------------------------------------------------------------
+def _lock(wanted: Settings) -> Iterator[Check]:
+    if not wanted.data.is_dir():
+        return
+    folder = Folder(wanted.data)
+    pid = folder.pid()
+    yield Check("lock", OK, f"held by process {pid}" if pid else "free")
+    uncleanly = [] if pid else [name for name, store in folder.programs.items() if _marked(store)]
+    if uncleanly:
+        detail = f"not clean: {', '.join(uncleanly)}; the next `jietong up` begins one event at a time"
+        yield Check("last end", WARN, detail)
+
+
+# -- of servers --------------------------------------------------------------------------------------------------------------
+def _tables(wanted: Settings) -> Iterator[Check]:
+    """As `jietong db check` has it."""
+    servers, pack = Servers(wanted), city.load(wanted.city, catalog.load())
+    wrong = {
+        name: said
+        for name in {*db.stores(pack), *servers.programs()}
+        if (said := servers.standing(name, *db.tables(name)).wrong)
+    }
+    named = ", ".join(f"{name}: {wrong[name]}" for name in sorted(wrong)[:3])
+    yield _must(
+        "tables",
+        not wrong,
+        f"{named}{' …' if len(wrong) > 3 else ''} (`jietong db check`)" if wrong else "as this release needs them",
+    )
+
+
+def _log(wanted: Settings) -> Iterator[Check]:
+    """As `jietong topics plan` has it."""
+    with closing(backends.log(wanted, "jietong doctor")) as log:
+        steps = topics.planned(catalog.load().topics, log.described(), log.brokers())
+    wrong = [f"{step.topic}: {step.says}" for step in steps if step.create or step.configs or step.refused]
+    detail = (
+        f"{'; '.join(wrong[:3])}{' …' if wrong[3:] else ''} (`jietong topics plan`)"
+        if wrong
+        else f"{len(steps)} topics, as their files say"
+    )
+    yield _must("topics", not wrong, detail)
+
+
+def _registry(wanted: Settings) -> Iterator[Check]:
+    Servers(wanted).registry().check()
+    yield Check("registry", OK, "has every schema")
+
+
 LOOKS = (_machine, _disk, _clock, _port, _schemas, _pack, _databases)
+ON_SERVERS = (_tables, _log, _registry)
 
 
 def _must(name: str, good: bool, detail: str) -> Check:
@@ -141,11 +189,11 @@ def _marked(store: Store) -> bool:
         return tx.execute("SELECT 1 FROM mark WHERE name = 'running'").one() is not None
 
 
-def _newest(data: Path) -> datetime | None:
+def _newest(wanted: Settings) -> datetime | None:
     """The newest time this machine's clock has written into the outboxes."""
     times: list[int] = [0]
-    if data.is_dir():
-        for store in Folder(data).programs.values():
+    if wanted.engine == "city" or wanted.data.is_dir():
+        for store in Folder(wanted.data).programs.values():
             with store.snapshot() as tx:
                 times += [row[0] for row in tx.execute("SELECT recorded FROM outbox ORDER BY n DESC LIMIT 1").all()]
     return screen.moment(max(times))

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, ExitStack, closing, contextmanage
 from functools import cache, cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from sqlalchemy import MetaData
 
@@ -26,6 +26,9 @@ from jietong.contract import Contract, Registry
 from jietong.errors import UsageError
 from jietong.settings import Settings
 from jietong.store import Store, Transaction
+
+if TYPE_CHECKING:
+    from jietong.adapters.registry import ConfluentRegistry
 
 LOG, PLATFORM = "log", backends.PLATFORM
 MANY = ("utility-", "feed-")
@@ -229,7 +232,7 @@ class Servers:
         opened_here.callback(log.close)
         return log
 
-    def registry(self) -> Registry | None:
+    def registry(self) -> ConfluentRegistry:
         from jietong.adapters import registry  # noqa: PLC0415 — as above
 
         user, password, cafile = self._settings.registry_login()
@@ -253,6 +256,11 @@ class Servers:
         with migrations.in_schema(lambda: self.database.connect("command"), name) as connection:
             migrations.upgrade(connection, migrations.branches(*tables))
         return self._open(self.database, name, *tables)
+
+    def standing(self, name: str, *tables: MetaData) -> migrations.Standing:
+        """How a store's tables stand to this release, be they there or not."""
+        with migrations.in_schema(lambda: self.database.connect("command"), name) as connection:
+            return migrations.standing(connection, migrations.branches(*tables))
 
     @contextmanager
     def rehearsed(self, name: str) -> Generator[Store]:

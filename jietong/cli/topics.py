@@ -14,10 +14,11 @@ from jietong import backends, catalog, settings
 from jietong.broker import Place
 from jietong.catalog import TopicSpec
 from jietong.cli import screen
-from jietong.cli.options import AsJson, Data
+from jietong.cli.options import AsJson, Data, DryRun
 from jietong.delivery import positions
 from jietong.delivery.tables import delivery
 from jietong.errors import UsageError
+from jietong.store import Store
 
 DAY = 86_400_000
 LARGEST = 1024 * 1024
@@ -106,7 +107,7 @@ def plan(as_json: AsJson = False) -> None:
 
 
 @app.command()
-def apply(as_json: AsJson = False) -> None:
+def apply(dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """Create what is missing, set what differs; never delete, never change partitions. Safe to repeat. Exit code 1 if something
     is left that only a person may do."""
     known = catalog.load().topics
@@ -114,6 +115,8 @@ def apply(as_json: AsJson = False) -> None:
         brokers = log.brokers()
         steps = planned(known, log.described(), brokers)
         for step in steps:
+            if dry_run:
+                continue
             if step.create:
                 log.create(step.topic, known[step.topic].partitions, min(REPLICAS, brokers), step.configs)
             elif step.configs:
@@ -125,9 +128,11 @@ def apply(as_json: AsJson = False) -> None:
 @app.command("raise")
 def raise_(
     topic: Annotated[str, typer.Argument(help="The topic whose file says more partitions than the log has.")],
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
 ) -> None:
     """More partitions, as the topic's file says, the one way that keeps every subject's order: who writes it was stopped, readers
-    reach the end, the log is changed, every reader gets its new positions and may go on running."""
+    reach the end, the log is changed, every reader gets its new positions and may go on running. Safe to repeat."""
     chosen, known = settings.load(), catalog.load()
     if chosen.engine != "city":
         raise UsageError(
@@ -136,43 +141,54 @@ def raise_(
     spec = known.topic(topic)
     with closing(backends.OnServers(chosen, known, "jietong topics")) as city:
         there = len(city.broker.topic(topic).bounds)
-        if there >= spec.partitions:
-            raise UsageError(f"{topic} has {there} partitions already; its file says {spec.partitions}")
-        programs = [name for name in city.database.schemas() if not name.startswith(backends.PLATFORM)]
-        readers = [store for name in programs if _reads(store := city.store(name, delivery), topic)]
-        owners = [name for name in city.database.schemas() if _writes(city, name, topic)]
-        _until(
-            f"the relays of {', '.join(owners)} stand by: stop those programs",
-            lambda: all(city.single(f"{name} relay")() for name in owners),
-        )
-        _until("every reader is at the log's end", lambda: not _behind(city, readers, topic))
+        if there > spec.partitions:
+            raise UsageError(
+                f"{topic} has {there} partitions, its file says {spec.partitions}: a topic never gets fewer"
+            )
+        stores = {
+            name: city.store(name, delivery)
+            for name in city.database.schemas()
+            if not name.startswith(backends.PLATFORM)
+        }
+        owners = sorted(name for name, store in stores.items() if _writes(store, topic))
+        readers = {name: store for name, store in sorted(stores.items()) if _reads(store, topic)}
+        if not dry_run:
+            _raised(city, spec, owners, list(readers.values()))
+    said = {"topic": topic, "partitions": f"{there} → {spec.partitions}", "writers": owners, "readers": list(readers)}
+    screen.records([said], ("topic", "partitions", "writers", "readers"), as_json, "nothing to do")
+
+
+def _raised(city: backends.OnServers, spec: TopicSpec, owners: Sequence[str], readers: Sequence[Store]) -> None:
+    """Drain, then switch. A run that was cut short has at most left new partitions that nobody has a position in: again."""
+    topic = spec.topic
+    waiting = f"the relays of {', '.join(owners)} stand by: stop those programs"
+    _until(waiting, lambda: all(city.single(f"{name} relay")() for name in owners))
+    _until("every reader is at the log's end", lambda: not _behind(city, readers, topic))
+    if len(city.broker.topic(topic).bounds) < spec.partitions:
         city.broker.grow(topic, spec.partitions)
-        _until("the log has them", lambda: len(city.broker.topic(topic).bounds) == spec.partitions)
-        for store in readers:
-            with store.transaction() as tx:
-                positions.begin(tx, positions.beginnings(city.broker, [topic], positions.load(tx, [topic])))
-    print(f"{topic}: {there} → {spec.partitions} partitions; {len(readers)} readers go on")
+    _until("the log has them", lambda: len(city.broker.topic(topic).bounds) == spec.partitions)
+    for store in readers:
+        with store.transaction() as tx:
+            positions.begin(tx, positions.beginnings(city.broker, [topic], positions.load(tx, [topic])))
 
 
-def _writes(city: backends.OnServers, name: str, topic: str) -> bool:
-    """Whether a store's outbox holds events of it."""
-    if name.startswith(backends.PLATFORM):
-        return False
-    with city.store(name, delivery).snapshot() as tx:
+def _writes(store: Store, topic: str) -> bool:
+    """Whether its outbox holds events of it."""
+    with store.snapshot() as tx:
         return tx.execute("SELECT 1 FROM total WHERE type = :type", {"type": topic}).one() is not None
 
 
-def _reads(store: Any, topic: str) -> bool:
+def _reads(store: Store, topic: str) -> bool:
     with store.snapshot() as tx:
         return bool(positions.load(tx, [topic]))
 
 
-def _behind(city: backends.OnServers, readers: Sequence[Any], topic: str) -> bool:
+def _behind(city: backends.OnServers, readers: Sequence[Store], topic: str) -> bool:
     ends = {Place(topic, p): bounds.end for p, bounds in city.broker.topic(topic).bounds.items()}
     for store in readers:
         with store.snapshot() as tx:
             at = positions.load(tx, [topic])
-        if any(at[place].offset < end for place, end in ends.items()):
+        if any(end > (at[place].offset if place in at else 0) for place, end in ends.items()):
             return True
     return False
 

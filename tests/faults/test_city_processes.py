@@ -10,8 +10,9 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -88,11 +89,10 @@ def test_f03_a_relay_that_dies_between_send_and_ack_repeats(town: Town) -> None:
     process = town.beside(INVESTMENT)
     process.line("ready", READY)
     had = written(town)
-    town.work(seed=103, projects=20, seconds=6)
+    town.work(seed=103, projects=60, seconds=30)
     until(lambda: written(town) > had)
-    way.hold_answers = True
     try:
-        until(lambda: written(town) - marked(town) > more, READY)
+        until(lambda: caught(town, more), READY)
         process.kill()
     finally:
         way.heal()
@@ -100,6 +100,17 @@ def test_f03_a_relay_that_dies_between_send_and_ack_repeats(town: Town) -> None:
     town.programs.begin(relay)
     town.judge()
     assert town.more("duplicates in the log") >= 1, "not exercised: nothing was under way"
+
+
+def caught(town: Town, more: int) -> bool:
+    """Answers are held, and at that moment a record of it was in the log that its relay does not know of; else let go."""
+    town.ways["kafka-1"].hold_answers = True
+    for _ in range(3):
+        town.through(0.3)
+        if written(town) - marked(town) <= more:
+            town.ways["kafka-1"].heal()
+            return False
+    return True
 
 
 def marked(town: Town) -> int:
@@ -216,9 +227,9 @@ def test_f09_brokers_killed_together_come_back_in_any_order(three: Town) -> None
         three.city.kafka.kill()
         order = three.city.kafka.nodes.copy()
         chance.shuffle(order)
-        waits = {node.name: chance.uniform(0, 3) * n for n, node in enumerate(order)}
-        together(*(lambda node=node: later(waits[node.name], node) for node in order))
-        told(order=waits)
+        waits = [chance.uniform(0, 3) * n for n in range(len(order))]
+        together(*(partial(later, wait, node) for wait, node in zip(waits, order, strict=True)))
+        told(order=[node.name for node in order], waits=waits)
     three.judge()
 
 
@@ -271,11 +282,13 @@ def test_f12_a_record_that_ends_its_reader_is_parked_after_two_deaths_and_others
     town.programs.end(town.copy(HOOKUP))
     town.work(seed=112, projects=15, seconds=5)
     with memory(256 * 1024**2) as wrapper:
-        while not parked(town):
+        while True:
             process = town.beside("tests.faults.heavy", wrapper=wrapper, HEAVY=name)
             until(lambda process=process: not process.alive() or parked(town), READY)
-            deaths += not process.alive()
-            assert deaths <= 5
+            if process.alive():
+                break
+            deaths += 1
+            assert deaths <= 5, process.errors[-3:]
         town.finish()
         until(lambda: not town.sql("hookup", "SELECT 1 FROM inbox WHERE fate = 'waiting' AND (source, type, subject) NOT IN "
                                             "(SELECT source, type, subject FROM inbox WHERE fate = 'parked')"), READY)  # fmt: skip
@@ -294,7 +307,7 @@ def parked(town: Town) -> bool:
 
 
 @contextmanager
-def memory(most: int) -> Iterator[tuple[str, ...]]:
+def memory(most: int) -> Generator[tuple[str, ...]]:
     """What to put before a command so that it gets no more, of cgroup v1; nothing where that is not allowed."""
     group = Path("/sys/fs/cgroup/memory") / f"jietong-{os.getpid()}"
     try:

@@ -189,7 +189,7 @@ def test_f15_of_two_relays_on_one_outbox_one_stands_by(bench: Bench) -> None:
     assert len(bench.records()) == 0, "the second one sent"
     bench.flow()
     assert len(bench.records()) == 20
-    bench.engine._locks[0].release()
+    bench.engine.backend._locks[0].release()
     bench.commit(*(draft(n) for n in range(20)))
     second.step(0)
     while bench.reader.step(0):

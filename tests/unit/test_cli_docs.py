@@ -65,10 +65,10 @@ def test_every_command_and_option_says_what_it_does(name: str) -> None:
     assert all(p.help for p in COMMANDS[name].params if p.param_type_name == "option")
 
 
-PRINTS_ITSELF = {"jietong", "jietong up", "jietong mapping init"}
+PRINTS_ITSELF = {"jietong", "jietong up", "jietong run", "jietong mapping init"}
 WRITES = {
     "redrive", "skip", "resolve", "resume", "confirm", "tasks done", "import", "leads export", "answers import", "backup",
-    "restore", "db upgrade", "outbox rebase", "schema register", "schema freeze",
+    "restore", "db upgrade", "topics apply", "topics raise", "outbox rebase", "schema register", "schema freeze", "schema push",
     *(f"transfers {verb}" for verb in ("match", "settled", "told", "assign")),
     *(f"company {verb}" for verb in ("confirm", "choose", "consent", "withdraw", "apply", "begun", "object")),
 }  # fmt: skip
