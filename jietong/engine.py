@@ -17,6 +17,7 @@ from jietong.backends import PLATFORM, Backend, Embedded
 from jietong.broker import Broker
 from jietong.catalog import Catalog
 from jietong.contract import Contract
+from jietong.delivery import rebase
 from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.draw import Draw
@@ -100,9 +101,11 @@ class Engine:
         return self._consuming(pour, store, outbox, types)
 
     def draw(self, source: Source, store: Store, outbox: Outbox) -> Movement:
-        return Drawing(
-            Draw(source, store, outbox), store, self.stopping.wait, self.backend.single(f"{store.name} draw")
-        )
+        def check() -> None:
+            rebase.refuse_restored(store, self.log, self.contract, outbox.source)
+
+        mine = self.backend.single(f"{store.name} draw")
+        return Drawing(Draw(source, store, outbox), store, self.stopping.wait, mine, check)
 
     def feeds(self) -> list[Program]:
         """Feeds that were imported since we last looked: each a database whose outbox wants a relay."""

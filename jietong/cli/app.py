@@ -25,6 +25,7 @@ from jietong.cli import (
     explain,
     figures,
     folder,
+    group,
     held,
     impact,
     importing,
@@ -111,12 +112,12 @@ for name, command in {
     "doctor": doctor.doctor,
 }.items():  # fmt: skip
     app.command(name)(command)
-for name, group in {
+for name, part in {
     "tasks": tasks_app, "leads": leads.leads_app, "answers": leads.answers_app, "mapping": importing.mapping_app,
     "company": company.app, "city": city.app, "transfers": transfers.app, "schema": schema.app, "topics": topics.app, "db": db.app,
-    "outbox": outbox.app,
+    "outbox": outbox.app, "group": group.app,
 }.items():  # fmt: skip
-    app.add_typer(group, name=name)
+    app.add_typer(part, name=name)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -150,13 +150,17 @@ class Files:
     def log(self, write: bool) -> Broker:
         if not write and not (self.path / "log.db").exists():
             raise UsageError(f"{self.path}: there is no log yet; `jietong up` makes one")
-        return EmbeddedLog(self.path, known().topics) if write else Beside(self.path, known().topics, read_only=True)
+        log = EmbeddedLog(self.path, known().topics) if write else Beside(self.path, known().topics, read_only=True)
+        opened_here.callback(log.close)
+        return log
 
     def registry(self) -> Registry | None:
         return None
 
     def single(self, name: str) -> Callable[[], bool]:
-        return Lock(self._file(name.replace(" ", "."), "lock")).take
+        lock = Lock(self._file(name.replace(" ", "."), "lock"))
+        opened_here.callback(lock.release)
+        return lock.take
 
     def programs(self) -> Mapping[str, Store]:
         files = [f for f in sorted(self.path.glob("*.db")) if f.stem != LOG and not f.stem.startswith(PLATFORM)]

@@ -66,6 +66,15 @@ class Provision:
     def contract(self) -> Contract:
         return self.own.contract
 
+    def plan(self, types: Sequence[str], whole: bool) -> Provisioned:
+        """What would be done now. Changes nothing."""
+        done = self._standing(types)
+        if whole:
+            done.asked = self._gone(positions.beginnings(self.broker, done.begun))
+        else:
+            done.streams = sum(len(_counted(owner, done.begun)[0]) for owner in self.owners)
+        return done
+
     def from_now(self, types: Sequence[str]) -> Provisioned:
         """Raises UsageError for a type whose position is lost, or an owner whose relay does not announce it; RewoundError for
         an owner that was restored from a backup."""
@@ -84,8 +93,7 @@ class Provision:
         """The reader begins where the log does; what the log no longer has, its owners are asked to send. UsageError as above."""
         done = self._standing(types)
         beginnings = positions.beginnings(self.broker, done.begun)
-        lacks = {at.topic for at in beginnings if at.offset}
-        done.asked = sorted(pair for owner in self.owners for pair in _written(owner, lacks))
+        done.asked = self._gone(beginnings)
         with self.reader.transaction() as tx:
             self._begin(tx, beginnings)
             self.own.add(tx, *(self._request(source, type) for source, type in done.asked))
@@ -113,19 +121,19 @@ class Provision:
 
     def _seeds(self, owner: Owner, types: Sequence[str]) -> list[tuple[Stream, Standing]]:
         """An owner's counters, of one snapshot, once the log has its head."""
-        marks, named = placeholders("t", types)
         with owner.store.snapshot() as tx:
             sources = [row[0] for row in tx.execute("SELECT DISTINCT source FROM total").all()]
         for source in sources:
             rebase.refuse_restored(owner.store, self.broker, self.contract, source)
-        with owner.store.snapshot() as tx:
-            rows = tx.execute(
-                f"SELECT source, type, subject, sequence FROM counter WHERE type IN ({marks})", named
-            ).all()
-            head = outbox.head(tx)
-        for source in {row[0] for row in rows}:
+        seeds, head = _counted(owner, types)
+        for source in {stream.source for stream, _ in seeds}:
             self._known(owner, source, head)
-        return [(Stream(*row[:3]), Standing(row[3], row[3])) for row in rows if row[3]]
+        return seeds
+
+    def _gone(self, beginnings: Iterable[Position]) -> list[tuple[str, str]]:
+        """(source, type) of which the log no longer has the beginning."""
+        lacks = {at.topic for at in beginnings if at.offset}
+        return sorted(pair for owner in self.owners for pair in _written(owner, lacks))
 
     def _known(self, owner: Owner, source: str, head: Head) -> None:
         """Until the log has a head of this source that is not below this one. Its own relay writes it; where none runs, we
@@ -149,6 +157,15 @@ class Provision:
     def _request(self, source: str, type: str) -> Draft:
         data = {"type": type, "subject": None, "after": 0, "asked_by": self.own.source}
         return Draft(type=RESEND, subject=source, time=datetime.fromtimestamp(self.own.clock() / 1000, UTC), data=data)
+
+
+def _counted(owner: Owner, types: Iterable[str]) -> tuple[list[tuple[Stream, Standing]], Head]:
+    """An owner's counters of these types, and its head, of one snapshot."""
+    marks, named = placeholders("t", types)
+    with owner.store.snapshot() as tx:
+        rows = tx.execute(f"SELECT source, type, subject, sequence FROM counter WHERE type IN ({marks})", named).all()
+        head = outbox.head(tx)
+    return [(Stream(*row[:3]), Standing(row[3], row[3])) for row in rows if row[3]], head
 
 
 def _written(owner: Owner, types: Iterable[str]) -> list[tuple[str, str]]:

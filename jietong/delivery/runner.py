@@ -118,20 +118,29 @@ class Consuming:
 
 @dataclass(slots=True)
 class Drawing:
-    """A foreign table rings no bell: it is read every 200 ms, and all of it once a day. `mine`: as of `Relaying`."""
+    """A foreign table rings no bell: it is read every 200 ms, and all of it once a day. `mine`: as of `Relaying`.
+
+    `check` comes before anything is read: a database that was restored would else make up, by what it reads again, for what
+    it lacks, and nobody would notice.
+    """
 
     draw: Draw
     store: Store
     wait: Callable[[float], object]
     mine: Callable[[], bool]
+    check: Callable[[], object] = lambda: None
     name: str = ""
+    checked: bool = False
     scanned: float = float("-inf")
 
     def __post_init__(self) -> None:
         self.name = f"draw {self.store.name}"
 
     def start(self) -> None:
-        """A person's word, such as that what vanished has ended, is followed by a full scan at once."""
+        """A person's word, such as that what vanished has ended, is followed by a full scan at once. Raises RewoundError."""
+        if not self.checked:
+            self.check()
+            self.checked = True
         if commands.pending(self.store):
             commands.carry_out(self.store, self.draw.outbox.clock())
             self.scanned = float("-inf")

@@ -22,11 +22,12 @@ from jietong.engine import Engine, Running
 
 pytestmark = [pytest.mark.city, pytest.mark.timeout(300)]
 REGISTERED = "investment.project.registered.v1"
+KNOWN = catalog.load()
 MORNING = datetime(2026, 3, 2, 1, 0, tzinfo=UTC)
 
 
 def with_partitions(count: int) -> Catalog:
-    known = catalog.load()
+    known = KNOWN
     specs = {**known.topics, REGISTERED: replace(known.topics[REGISTERED], partitions=count)}
     return replace(known, topics=specs)
 
@@ -78,8 +79,10 @@ def test_more_partitions_keep_every_subjects_order(
     owner.stop()
     writing.close()
     monkeypatch.setattr(cli, "PATIENCE", 120.0)
-    assert run(["topics", "raise", REGISTERED, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)[0]["partitions"] == "6 → 12"
+    code = run(["topics", "raise", REGISTERED, "--json"])
+    said = capsys.readouterr()
+    assert code == 0, said.err
+    assert json.loads(said.out)[0]["partitions"] == "6 → 12"
     again = on_servers()
     platform, program = investment.build(again)
     for code in codes:
