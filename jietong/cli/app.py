@@ -30,6 +30,7 @@ from jietong.cli import (
     impact,
     importing,
     leads,
+    migrate,
     outbox,
     schema,
     status,
@@ -109,7 +110,7 @@ for name, command in {
     "figures": figures.figures,
     "verify": verify.verify, "redrive": ask.redrive, "skip": ask.skip, "resolve": ask.resolve, "resume": ask.resume,
     "confirm": ask.confirm, "import": importing.import_, "backup": backup.backup, "restore": backup.restore,
-    "doctor": doctor.doctor,
+    "doctor": doctor.doctor, "migrate": migrate.migrate,
 }.items():  # fmt: skip
     app.command(name)(command)
 for name, part in {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -17,7 +17,7 @@ from jietong.cli import screen
 from jietong.cli.options import AsJson, Data, DryRun
 from jietong.delivery import positions
 from jietong.delivery.tables import delivery
-from jietong.errors import UsageError
+from jietong.errors import RetriableError, UsageError
 from jietong.store import Store
 
 DAY = 86_400_000
@@ -193,9 +193,13 @@ def _behind(city: backends.OnServers, readers: Sequence[Store], topic: str) -> b
     return False
 
 
-def _until(what: str, true: Any) -> None:
+def _until(what: str, true: Callable[[], bool]) -> None:
+    """Wait for it; what is away meanwhile may come back."""
     until = time.monotonic() + PATIENCE
-    while not true():
+    while True:
+        with suppress(RetriableError):
+            if true():
+                return
         if time.monotonic() > until:
             raise UsageError(f"not within {PATIENCE:.0f} s: {what}; nothing was changed")
         time.sleep(0.2)
