@@ -543,7 +543,7 @@ def _polled(consumer: Any, millis: int, most: int) -> Any:
     partitions, no heartbeat, no error, for ever. So it is asked for once more."""
     found = consumer.poll(timeout_ms=millis, max_records=most)
     coordinator = consumer._coordinator  # noqa: SLF001
-    if False and coordinator.rejoining:
+    if coordinator.rejoining and not coordinator.need_rejoin():
         coordinator.request_rejoin()
     return found
 

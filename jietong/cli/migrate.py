@@ -9,8 +9,9 @@ the program's database says that it has moved: a move that was cut short goes on
 from __future__ import annotations
 
 import filecmp
+import time
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -22,6 +23,7 @@ from sqlalchemy.exc import DataError, DBAPIError
 from jietong import backends, failpoint, migrations, settings
 from jietong.adapters.embedded import Lock
 from jietong.adapters.sqlite import SqliteTransaction, changing
+from jietong.broker import Message
 from jietong.catalog import HEADS
 from jietong.cli import db, screen
 from jietong.cli.folder import LOG, PLATFORM, Beside, known, now, opened, program_of
@@ -38,6 +40,8 @@ MIGRATED = "migrated"
 OF_THE_LOG = ("position", "relayed")
 """Tables that say something of the old log only."""
 AT_ONCE = 1000
+PATIENCE = 30.0
+"""Seconds that the new log gets to take a head."""
 SHOWN = ("store", "tables", "rows", "events", "did")
 MARKS = f"""SELECT name, CASE WHEN name = '{quiet.QUIET}' THEN '' ELSE value END AS value FROM mark WHERE name NOT LIKE 'running%'"""
 """But how the process ended that is none any more; and what a service that only learns waits for is looked at anew."""
@@ -312,8 +316,17 @@ def _announce(new: backends.OnServers, move: Move) -> None:
     contract = Contract(known(), new.registry)
     with closing(opened(move.files[-1])) as store, store.snapshot() as tx:
         head, sources = outbox.head(tx), _sources(tx)
-    if not all(new.broker.append([heads.message(contract, source, head, now()) for source in sources])):
-        raise RetriableError("the log did not take a head; its relay will say it when it runs")
+    messages = [heads.message(contract, source, head, now()) for source in sources]
+    until = time.monotonic() + PATIENCE
+    while not _taken(new, messages) and time.monotonic() < until:
+        time.sleep(0.5)
+
+
+def _taken(new: backends.OnServers, messages: Sequence[Message]) -> bool:
+    """A log that was just made is not ready at once. What it does not take, a relay says at its start."""
+    with suppress(RetriableError):
+        return all(new.broker.append(messages))
+    return False
 
 
 # -- the target --------------------------------------------------------------------------------------------------------------

@@ -176,7 +176,7 @@ def test_f06_a_broker_that_hangs_longer_than_any_time_out_is_waited_for(town: To
 @SHARED
 def test_f07_a_broker_that_is_killed_again_and_again_loses_nothing(town: Town) -> None:
     times = 5 if FULL else 2
-    town.work(seed=107, projects=40, seconds=8 * times)
+    town.work(seed=107, projects=40, seconds=30 * times)
     for _ in range(times):
         town.through(2)
         town.city.kafka.kill()

@@ -16,7 +16,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
+from urllib.error import HTTPError
 from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 import psycopg
 import pytest
@@ -236,6 +238,16 @@ class Town:
     def duplicates(self) -> int:
         """Events that readers had already, since they started."""
         return int(self.metric("jietong_events_duplicate_total"))
+
+    def waiting(self, copy: Copy) -> dict[str, str]:
+        """What each movement of a copy waits for, or why it is halted."""
+        try:
+            with urlopen(f"{copy.address}/readyz", timeout=5) as answer:  # noqa: S310 — loopback
+                return json.load(answer)["waiting"]
+        except HTTPError as error:
+            return json.load(error)["waiting"]
+        except OSError:
+            return {"process": "does not answer"}
 
     def sql(self, store: str, text: str, *values: Any) -> list[Any]:
         """In the schema of a store (`hookup`, `utility:jm-water`), as its administrator, at once committed."""
