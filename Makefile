@@ -19,7 +19,7 @@ $(READY): requirements.lock pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps -e .
 	@touch $@
 
-.PHONY: demo demo-real city city-up year test test-city check faults mutants bench lock help
+.PHONY: demo demo-real city city-up year test test-city check faults mutants bench bench-city lock help
 demo: $(READY) ## run a city of 200 projects for about 30 seconds, then verify it
 	@$(BIN)/python -m simulation $(ARGS)
 
@@ -48,14 +48,17 @@ check: $(READY) ## static only: ruff, basedpyright, import-linter, schemas, city
 	@$(BIN)/python -m deploy.generate --check
 	@$(BIN)/jietong schema check && $(BIN)/jietong city check jiangmen && $(BIN)/jietong city check dongguan
 
-faults: $(READY) ## every fault case, full counts (long)
-	@JIETONG_FAULTS=full $(BIN)/python -m pytest -q -s tests/faults -m "slow or not slow"
+faults: $(READY) ## every fault case, full counts (long); goes on where it stopped; one case by name: ARGS="-k f07"
+	@JIETONG_FAULTS=full $(BIN)/python -m pytest -q -s tests/faults -m "slow or not slow" $(ARGS)
 
 mutants: $(READY) ## break each guarantee on purpose: every patch must turn its test red
 	@$(BIN)/python -m tests.mutations.run $(ARGS)
 
 bench: $(READY) ## ratios on this machine, as a table
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-city: $(READY) ## ratios on the real servers, beside FastStream, as a table
+	@$(BIN)/python -W ignore -m benchmarks.on_servers $(ARGS)
 
 lock: ## renew requirements.lock from pyproject.toml
 	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet uv

@@ -11,22 +11,29 @@ HEAD = ("measured", "median", "range", "target", "")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One number measured several times. `target`: the most it should be; None where it is only reported."""
+    """One number measured several times. `target`: the most it should be, `least`: the least; None where it is only reported."""
 
     what: str
     values: Sequence[float]
     unit: str = "×"
     target: float | None = None
+    least: float | None = None
 
     @property
     def met(self) -> bool:
-        return self.target is None or median(self.values) <= self.target
+        middle = median(self.values)
+        return (self.target is None or middle <= self.target) and (self.least is None or middle >= self.least)
 
     def cells(self) -> tuple[str, ...]:
         low, high = min(self.values), max(self.values)
         spread = f"{_short(low)} – {_short(high)} ({len(self.values)})" if len(self.values) > 1 else ""
-        target = "" if self.target is None else f"≤ {_short(self.target)} {self.unit}".rstrip()
-        verdict = "" if self.target is None else "met" if self.met else "**over**"
+        wanted = [
+            f"{sign} {_short(bound)} {self.unit}".rstrip()
+            for sign, bound in (("≤", self.target), ("≥", self.least))
+            if bound
+        ]
+        target = ", ".join(wanted)
+        verdict = "" if not wanted else "met" if self.met else "**not met**"
         return self.what, f"{_short(median(self.values))} {self.unit}".rstrip(), spread, target, verdict
 
 

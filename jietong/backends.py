@@ -6,7 +6,8 @@ Wiring, at the edge: the only place that names adapters for programs. The librar
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,11 +18,14 @@ from jietong.adapters.sqlite import SqliteStore
 from jietong.broker import Broker
 from jietong.catalog import Catalog
 from jietong.contract import Registry
+from jietong.delivery import alarms
 from jietong.errors import UsageError
 from jietong.settings import Settings
 from jietong.store import Store
 
 PLATFORM = "platform-"
+TENDED = 5.0
+"""Seconds between two looks at what the servers' sessions do."""
 
 
 class Backend(Protocol):
@@ -121,6 +125,8 @@ class OnServers:
             raise
         self._open = postgres.PostgresStore
         self._stores: list[Any] = []
+        self._tended = 0.0
+        self._sitting: Mapping[str, str] | None = None
 
     def store(self, name: str, *tables: MetaData) -> Store:
         self._stores.append(store := self._open(self.database, name, *tables))
@@ -133,7 +139,16 @@ class OnServers:
         return [name for name in self.database.schemas() if name.startswith("feed:")]
 
     def tend(self) -> None:
-        """The servers tend themselves."""
+        """One process of a city watches for sessions that sit in a transaction, whoever's they are."""
+        watcher = next((store for store in self._stores if not store.name.startswith(PLATFORM)), None)
+        if watcher is None or time.monotonic() - self._tended < TENDED:
+            return
+        self._tended = time.monotonic()
+        found: Mapping[str, str] = self.database.sitting() if self.database.hold("sitting sessions") else {}
+        if found != self._sitting:
+            with watcher.transaction() as tx:
+                alarms.only(tx, "idle-transaction", found, time.time_ns() // 1_000_000)
+            self._sitting = found
 
     def close(self) -> None:
         for store in getattr(self, "_stores", ()):

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from functools import lru_cache
 from typing import Annotated, Any, Literal, NotRequired, Protocol, Union, cast
 from uuid import UUID
 
@@ -190,18 +191,22 @@ class Contract:
     def message(self, envelope: Envelope) -> Message:
         """As it goes on the wire: Confluent's five bytes, CloudEvents 1.0 Kafka binding in binary mode."""
         key = envelope.key
-        headers: list[tuple[str, str]] = [
-            ("ce_specversion", "1.0"), ("ce_id", str(envelope.id)), ("ce_source", key.source), ("ce_type", key.type),
-            ("ce_time", _iso(envelope.time)), ("ce_subject", key.subject), ("ce_sequence", f"{key.sequence:020}"),
-            ("ce_digest", envelope.digest.hex()), ("ce_recordedtime", _iso(envelope.recorded)),
-            ("content-type", "application/avro"),
+        headers: list[tuple[str, bytes]] = [
+            ("ce_specversion", b"1.0"), ("ce_id", str(envelope.id).encode()), ("ce_source", key.source.encode()),
+            ("ce_type", key.type.encode()), ("ce_time", _iso(envelope.time).encode()), ("ce_subject", key.subject.encode()),
+            ("ce_sequence", b"%020d" % key.sequence), ("ce_digest", envelope.digest.hex().encode()),
+            ("ce_recordedtime", _iso(envelope.recorded).encode()), ("content-type", b"application/avro"),
         ]  # fmt: skip
-        headers += [("ce_causationid", str(envelope.cause))] if envelope.cause else []
-        headers += [("ce_supersedes", str(envelope.supersedes))] if envelope.supersedes else []
-        headers += [("operator", envelope.operator)] if envelope.operator else []
-        headers += [("traceparent", envelope.traceparent)] if envelope.traceparent else []
+        if envelope.cause:
+            headers.append(("ce_causationid", str(envelope.cause).encode()))
+        if envelope.supersedes:
+            headers.append(("ce_supersedes", str(envelope.supersedes).encode()))
+        if envelope.operator:
+            headers.append(("operator", envelope.operator.encode()))
+        if envelope.traceparent:
+            headers.append(("traceparent", envelope.traceparent.encode()))
         value = b"" if envelope.void else MAGIC + self._registry.id(envelope.fingerprint).to_bytes(4) + envelope.body
-        return Message(key.type, key.subject.encode(), value, tuple((name, text.encode()) for name, text in headers))
+        return Message(key.type, key.subject.encode(), value, tuple(headers))
 
     def envelope(self, record: Record) -> Envelope:
         """Raises DamagedError if these are not the bytes that an owner of this topic wrote."""
@@ -285,7 +290,14 @@ def _headers(headers: Headers) -> dict[str, str]:
 
 
 def _iso(millis: int) -> str:
-    return _moment(millis).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    second, rest = divmod(millis, 1000)
+    return f"{_second(second)}.{rest:03}Z"
+
+
+@lru_cache(4096)
+def _second(second: int) -> str:
+    """Events of one batch share most of theirs."""
+    return _moment(second * 1000).isoformat(timespec="seconds").removesuffix("+00:00")
 
 
 def _moment(millis: int) -> datetime:

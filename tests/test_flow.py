@@ -81,6 +81,7 @@ class TinyCity:
 @pytest.fixture(params=["embedded", pytest.param("city", marks=[pytest.mark.city, pytest.mark.timeout(300)])])
 def tiny(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[TinyCity]:
     """On one folder; and on Apache Kafka, PostgreSQL and a registry."""
+
     def engine() -> Engine:
         return embedded(tmp_path, "440700", catalog.load())
 

@@ -43,6 +43,8 @@ ANSWER = 10.0
 """Seconds a request may take; then its outcome is unknown."""
 BATCH_BYTES = 900_000
 """Of one partition in one request: below the topics' `max.message.bytes`."""
+HEADERS_BYTES = 1_000
+"""More than the headers of one of our records ever take."""
 FETCH_BYTES, LOOK_BYTES = 8 * 1024 * 1024, 64 * 1024
 MOST_UNPACKED = 16 * 1024 * 1024
 LATEST, EARLIEST, NO_SESSION, FINAL_EPOCH, COMMITTED = -1, -2, 0, -1, 1
@@ -563,15 +565,19 @@ def _by_topic(places: Iterable[Place]) -> dict[str, list[int]]:
 
 
 def _numbered(wire: Wire) -> Numbered:
-    answer = wire.ask(
-        None,
-        InitProducerIdRequest(
+    """A number of our own; a broker that has just started first loads those it gave out."""
+    until = time.monotonic() + ANSWER
+    while True:
+        request = InitProducerIdRequest(
             transactional_id=None, transaction_timeout_ms=0, producer_id=-1, producer_epoch=-1, max_version=4
-        ),
-    )
-    if answer.error_code:
-        raise for_code(answer.error_code)()
-    return Numbered(answer.producer_id, answer.producer_epoch)
+        )
+        answer = wire.ask(None, request)
+        if not answer.error_code:
+            return Numbered(answer.producer_id, answer.producer_epoch)
+        error = for_code(answer.error_code)
+        if not error.retriable or time.monotonic() > until:
+            raise error()
+        time.sleep(0.1)
 
 
 def _packed(messages: Sequence[Message], numbered: Numbered, place: Place) -> bytes:
@@ -588,12 +594,7 @@ def _chunk(numbers: Sequence[int], messages: Sequence[Message]) -> list[int]:
     room, chosen = BATCH_BYTES, list[int]()
     for n in numbers:
         message = messages[n]
-        room -= (
-            len(message.key)
-            + len(message.value or b"")
-            + sum(len(name) + len(value) + 8 for name, value in message.headers)
-            + 40
-        )
+        room -= len(message.key) + len(message.value or b"") + HEADERS_BYTES
         if chosen and room < 0:
             break
         chosen.append(n)

@@ -44,6 +44,13 @@ LIMITS = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '6
 WRONG = frozenset({"28000", "28P01", "3D000", "42501"})
 """Classes of refusal that a person mends: no such login, password, database; a right that is missing."""
 MISSING = frozenset({"42P01", "42703", "3F000"})
+SITTING = """SELECT a.pid, l.virtualtransaction, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database() AND a.usename IS NOT NULL
+AND coalesce(a.state, 'idle in transaction') LIKE 'idle in transaction%'"""
+"""Every open transaction in which nothing is being done. What others do is hidden from a role that is nothing more: of them,
+every open one."""
+SITS = 30.0
+"""Seconds, from which on a transaction that does nothing is in everyone's way."""
 NOTHING_WAITS = 0.2
 
 
@@ -133,6 +140,7 @@ class Database:
         self._locks = Locks(lambda: self.connect("locks"))
         self._notices = Notices(self)
         self._free: list[tuple[str, psycopg.Connection[Row]]] = []
+        self._seen: dict[tuple[int, str], float] = {}
         self._room, self._taking = threading.BoundedSemaphore(MOST_CONNECTIONS), threading.Lock()
         with self._first(patience) as connection:
             version = connection.info.server_version // 10_000
@@ -168,6 +176,18 @@ class Database:
     def hold(self, name: str) -> bool:
         """Whether this process holds the lock of this name, now; taken if it is free. RetriableError while away."""
         return self._locks.hold(name)
+
+    def sitting(self) -> Mapping[str, str]:
+        """Sessions of anyone that sit in a transaction: who → what to do. Their locks stop us, and vacuum. To be asked every
+        few seconds: how long a transaction is open is hidden, so it is counted from when it was first seen. RetriableError."""
+        with self._locks.asked() as connection:
+            rows = connection.execute(SITTING).fetchall()
+        now = time.monotonic()
+        self._seen = {(row[0], row[1]): self._seen.get((row[0], row[1]), now) for row in rows}
+        return {
+            f"session {pid} of {user} ({name or 'nameless'})": f"a transaction is open and does nothing: end it (SELECT pg_terminate_backend({pid}))"
+            for pid, transaction, user, name in rows if now - self._seen[pid, transaction] >= SITS
+        }  # fmt: skip
 
     @contextmanager
     def connection(self, schema: str) -> Generator[psycopg.Connection[Row]]:
@@ -299,6 +319,16 @@ class Locks:
         self._connect, self._guard = connect, threading.Lock()
         self._connection: psycopg.Connection[Row] | None = None
         self._held: set[str] = set()
+
+    @contextmanager
+    def asked(self) -> Generator[psycopg.Connection[Row]]:
+        """The session, for a question. RetriableError."""
+        with self._guard:
+            try:
+                yield self._asked()
+            except psycopg.Error as error:
+                self._lost()
+                raise RetriableError(f"database: {_said(error)}") from error
 
     def hold(self, name: str) -> bool:
         with self._guard:

@@ -55,10 +55,11 @@ def add(
     if dry_run:
         with _as_it_is(folder, name) as store:
             begins = Provision(
-                store, Outbox(source, folder.contract, now, store.bell), _owners(folder, name), folder.log
+                store, Outbox(source, folder.contract, now, store.bell), _owners(folder, name, False), folder.log
             )
             return _tell(name, begins.plan(read, whole), whole, as_json, dry_run)
-    log, owners = folder.kept.log(write=_alone(folder)), _owners(folder, name)
+    alone = folder.settings.engine == "city" or not folder.pid()
+    log, owners = folder.kept.log(write=alone), _owners(folder, name, alone)
     with closing(folder.kept.made(name, *db.tables(name))) as store:
         begins = Provision(store, Outbox(source, folder.contract, now, store.bell), owners, log)
         return _tell(name, begins.whole(read) if whole else begins.from_now(read), whole, as_json, dry_run)
@@ -81,14 +82,9 @@ def _types(name: str, given: Sequence[str] | None, types: Catalog) -> list[str]:
     return sorted(set(given or own))
 
 
-def _alone(folder: Folder) -> bool:
-    """Whether we may write the log, and announce an owner whose relay does not run: of a folder only while no city runs there."""
-    return folder.settings.engine == "city" or not folder.pid()
-
-
-def _owners(folder: Folder, name: str) -> list[Owner]:
-    """Everybody else with an outbox."""
-    alone = _alone(folder)
+def _owners(folder: Folder, name: str, alone: bool) -> list[Owner]:
+    """Everybody else with an outbox. `alone`: we may write the log, and announce an owner whose relay does not run; beside a
+    city that runs in a folder nobody else may."""
     return [
         Owner(store, folder.kept.single(f"{owner} relay") if alone else lambda: False)
         for owner, store in folder.programs.items()

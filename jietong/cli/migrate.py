@@ -76,8 +76,8 @@ def migrate(
     wanted = settings.load(data=data)
     if wanted.engine != "city":
         raise UsageError("moves a city to servers: set JIETONG_ENGINE=city, and where they are")
-    with _old(from_) as old:
-        _same_keys(from_, wanted.data)
+    with stopped(from_) as old:
+        same_keys(from_, wanted.data)
         with closing(backends.OnServers(wanted, known(), "jietong migrate")) as new:
             left = _left(old, new)
             rows = [row for move in old.moves for row in _did(old, new, move, move in left, dry_run)]
@@ -86,7 +86,7 @@ def migrate(
 
 # -- before anything is moved ------------------------------------------------------------------------------------------------
 @contextmanager
-def _old(folder: Path) -> Generator[Old]:
+def stopped(folder: Path) -> Generator[Old]:
     """The folder, held. Raises UsageError if there is no city, it runs, or cannot go anywhere as it is."""
     if not (folder / "log.db").exists():
         raise UsageError(f"{folder}: no city ever ran here: there is no log")
@@ -133,7 +133,7 @@ def _sound(file: Path, announced: Mapping[str, Announced]) -> None:
                 raise UsageError(heads.restored(source))
 
 
-def _same_keys(old: Path, new: Path) -> None:
+def same_keys(old: Path, new: Path) -> None:
     """Keys stay where they are, or every one of them is at the new place too, also as destroyed as it is."""
     there, here = new / "keys", old / "keys"
     if not here.is_dir() or (there.is_dir() and there.samefile(here)):
@@ -276,9 +276,9 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
     columns = ", ".join(spelled.format_column(column) for column in table.columns)
     sent = ("outbox", "sent")
     values = ", ".join("0" if (table.name, c.name) == sent else f"%({c.name})s" for c in table.columns)
-    fitted = [{column.name: _fitted(column.type, row[column.name]) for column in table.columns} for row in rows]
+    given = [{column.name: fitted(column.type, row[column.name]) for column in table.columns} for row in rows]
     try:
-        connection.exec_driver_sql(f"INSERT INTO {spelled.format_table(table)} ({columns}) VALUES ({values})", fitted)
+        connection.exec_driver_sql(f"INSERT INTO {spelled.format_table(table)} ({columns}) VALUES ({values})", given)
     except DataError as error:
         kind = type(error.orig).__name__
         raise UsageError(
@@ -286,7 +286,7 @@ def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, An
         ) from error
 
 
-def _fitted(kind: Any, value: Any) -> Any:
+def fitted(kind: Any, value: Any) -> Any:
     """SQLite keeps what it is given; PostgreSQL wants what the column says."""
     if value is None:
         return None

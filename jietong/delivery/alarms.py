@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from jietong.store import Transaction
+
+STANDS = 30_000
+"""Milliseconds that an alarm for what mends itself stands at least: who scrapes metrics looks every 15 s."""
 
 
 class Alarm(NamedTuple):
@@ -24,6 +28,21 @@ def raise_(tx: Transaction, name: str, about: str, detail: str, now: int) -> Non
 
 def clear(tx: Transaction, name: str, about: str) -> None:
     tx.execute("DELETE FROM alarm WHERE name = :name AND about = :about", {"name": name, "about": about})
+
+
+def only(tx: Transaction, name: str, details: Mapping[str, str], now: int) -> None:
+    """Of this name these stand (about → detail), and no others."""
+    for about in {alarm.about for alarm in standing(tx) if alarm.name == name} - details.keys():
+        clear(tx, name, about)
+    for about, detail in sorted(details.items()):
+        raise_(tx, name, about, detail, now)
+
+
+def over(tx: Transaction, name: str, now: int) -> None:
+    """What it said of anything is no longer so; it goes once it has stood so long that somebody can have seen it, or was
+    raised by a clock that ran ahead."""
+    tx.execute("DELETE FROM alarm WHERE name = :name AND (since <= :seen OR since > :now)",
+               {"name": name, "seen": now - STANDS, "now": now})  # fmt: skip
 
 
 def standing(tx: Transaction) -> list[Alarm]:

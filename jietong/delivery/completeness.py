@@ -114,13 +114,14 @@ def _alarm(tx: Transaction, on: bool, name: str, about: str, detail: str, now: i
 
 
 def _may_ask(tx: Transaction, what: What, after: int, now: int) -> bool:
-    """A gap, or to be ahead, at once; a short sum after two minutes without reaching it. Again after ten minutes, doubling."""
+    """A gap, or to be ahead, at once; a short sum after two minutes without reaching it. Again after ten minutes, doubling.
+    What was put off by a clock that ran ahead is due."""
     named = dict(zip(("source", "type", "subject"), what, strict=True))
     first = now if what[2] or after else now + GRACE
     tx.execute("INSERT INTO asked (source, type, subject, next_at, wait) VALUES (:source, :type, :subject, :first, :patience) ON CONFLICT DO NOTHING",
                {**named, "first": first, "patience": PATIENCE})  # fmt: skip
     return tx.execute("UPDATE asked SET next_at = :now + wait, wait = wait * 2 WHERE source = :source AND type = :type AND subject = :subject "
-                      "AND next_at <= :now", {**named, "now": now}).rowcount == 1  # fmt: skip
+                      "AND (next_at <= :now OR next_at > :now + wait)", {**named, "now": now}).rowcount == 1  # fmt: skip
 
 
 def _forget(tx: Transaction, missing: Mapping[What, int]) -> None:

@@ -24,6 +24,7 @@ from jietong.store import Store, Transaction
 BATCH = 500
 MOST_UNSETTLED = 100_000
 FIRST_RETRY, LONGEST_RETRY = 60_000, 3_600_000
+"""Milliseconds. What is put off for longer was so by a clock that ran ahead, and is due."""
 AGES = (50, 100, 250, 500, 1_000, 2_500, 5_000, 10_000, 60_000, 600_000)
 """Milliseconds: bounds of the ages that are counted."""
 DEATHS_TO_PARK, DEATHS_TO_DIE = 2, 5
@@ -302,6 +303,9 @@ class Consumer:
         if inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, reason, self.clock()):
             work.strays += 1
             work.windows[record.topic].note(invalid=True)
+        if not record.key and record.value is None and "damaged" in dict(record.headers):
+            alarms.raise_(tx, "damaged", f"{record.topic}/{record.partition}", f"a batch of the log, up to offset {record.offset}, cannot be "
+                          "read and was stepped over; what it held is asked for again", self.clock())  # fmt: skip
 
     def _conflict(self, tx: Transaction, e: Envelope, record: Record) -> None:
         inbox.contradicted(tx, e)
@@ -391,7 +395,7 @@ class Consumer:
                 return False
             if deaths >= DEATHS_TO_PARK:
                 due = next_try(tx, key.stream)
-                if due is None or due > now:
+                if due is None or now < due <= now + LONGEST_RETRY:
                     inbox.settle(tx, key, Fate.PARKED, DIED_HERE, now)
                     if due is None:
                         postpone(tx, key.stream, now)
@@ -417,12 +421,14 @@ class Consumer:
         quiet.look(self.store, self.broker, self.contract, self.service)
         now = self.clock()
         with self.store.transaction() as tx:
-            rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now", {"now": now}).all()
+            rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now OR next_at > :never",
+                              {"now": now, "never": now + LONGEST_RETRY}).all()  # fmt: skip
             due = [stream for row in rows if self._ours(stream := Stream(*row))]
             for stream in due:
                 inbox.redrive(tx, stream, Fate.PARKED)
             if not any(self.lag().values()):
-                tx.execute("DELETE FROM alarm WHERE name = 'log-changed'")
+                for name in ("log-changed", "damaged"):
+                    alarms.over(tx, name, now)
             self.paused = inbox.unsettled(tx) > MOST_UNSETTLED
             if self.paused:
                 alarms.raise_(

@@ -56,13 +56,14 @@ class Relay:
         self._pause, self._looked = pause, float("-inf")
         self._after = self._passed = 0
         self._stuck: set[Stream] = set()
+        self._noted: set[str] = set()
 
     def start(self) -> None:
         """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
         rebase.refuse_restored(self.store, self.broker, self.contract, self.source)
         with self.store.transaction() as tx:
             self._provision(tx)
-        self._announced = None
+        self._announced, self._noted = None, set()
 
     def step(self) -> Sent:
         """Answer what was asked for, announce the head, send one batch, mark what was acknowledged.
@@ -92,6 +93,7 @@ class Relay:
     def _send(self, rows: Sequence[tuple[int, Envelope]]) -> int:
         if not rows:
             return 0
+        self._note({envelope.key.type for _, envelope in rows})
         failpoint.passing("relay.before_send")
         acknowledged = self.broker.append([self.contract.message(envelope) for _, envelope in rows])
         failpoint.passing("relay.after_ack")
@@ -101,6 +103,14 @@ class Relay:
             failpoint.passing("relay.before_mark_commit")
         failpoint.passing("relay.after_mark")
         return len(sent)
+
+    def _note(self, types: set[str]) -> None:
+        """Which topics these are, before anything is in them: one made anew right after is another one then."""
+        if new := types - self._noted:
+            found = [{"topic": topic.name, "id": topic.id} for topic in self.broker.topics(new).values()]
+            with self.store.transaction() as tx:
+                tx.execute_many("INSERT INTO relayed (topic, topic_id) VALUES (:topic, :id) ON CONFLICT (topic) DO NOTHING", found)
+            self._noted |= new
 
     def beat(self) -> None:
         """The slow one: a topic made anew gets everything once again."""
@@ -117,7 +127,7 @@ class Relay:
             over = not outbox.depth(tx)[0] and tx.execute("SELECT 1 FROM alarm WHERE name = 'topic-renewed'").one()
         if over:
             with self.store.transaction() as tx:
-                tx.execute("DELETE FROM alarm WHERE name = 'topic-renewed'")
+                alarms.over(tx, "topic-renewed", self.clock())
 
     def _renew(self, topic: Topic, was_known: bool) -> None:
         with self.store.transaction() as tx:

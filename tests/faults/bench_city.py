@@ -6,14 +6,14 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
 
 import psycopg
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient
 
 from jietong import catalog, migrations
@@ -52,8 +52,8 @@ class Ground:
         self._cases = count(1)
         env = settings(city, folder) | {"PYTHONWARNINGS": "ignore"}
         for command in (("topics", "apply"), ("schema", "push")):
-            done_ = subprocess.run([str(Path(sys.executable).with_name("jietong")), *command], env=env, capture_output=True, text=True)
-            assert done_.returncode == 0, done_.stderr
+            jietong = str(Path(sys.executable).with_name("jietong"))
+            subprocess.run([jietong, *command], env=env, capture_output=True, check=True)
         self.admin: Any = AdminClient({"bootstrap.servers": city.kafka.direct, "log_level": 0})
 
     def fresh(self) -> str:
@@ -117,7 +117,9 @@ class CityBench(Bench):
         self.folder.mkdir(exist_ok=True)
 
     def open(self, limit: Limit = NO_LIMIT, batch: int = 500) -> None:
-        self.engine = Engine(self.ground.backend(self.url, **self.more), "440700", self.types, clock=lambda: self.now)
+        backend = self.ground.backend(self.url, **self.more)
+        backend.pause = 0.0  # relays look each time they are moved
+        self.engine = Engine(backend, "440700", self.types, clock=lambda: self.now)
         self.contract, self.log = self.engine.contract, self.engine.log  # pyright: ignore[reportAttributeAccessIssue]
         self.platform, self.store = self.engine.store("engineering", tables), self.engine.store("reader", done)  # pyright: ignore[reportAttributeAccessIssue]
         self.outbox = self.engine.outbox(self.platform)
@@ -188,13 +190,20 @@ class CityBench(Bench):
         return said[0] and said[0].name()
 
     @contextmanager
-    def member(self, name: str, **more: Any) -> Iterator[Running]:
+    def member(self, name: str, **more: Any) -> Generator[Running]:
         """A copy of the reader as a process of its own would be: its own clients and sessions, its own threads."""
-        engine = Engine(self.ground.backend(self.url, member=name, **self.more, **more), "440700", self.types, clock=lambda: self.now)
+        engine = Engine(
+            self.ground.backend(self.url, member=name, **self.more, **more),
+            "440700",
+            self.types,
+            clock=lambda: self.now,
+        )
         store = engine.store("reader", done)
         outbox = engine.outbox(store)
         service = Recorder("reader", APPROVAL, verdict=self._verdict)
-        movements = Running(engine, [Program("reader", [engine.consume(service, store, outbox), engine.relay(store, outbox)])], beat=0.5)
+        movements = Running(
+            engine, [Program("reader", [engine.consume(service, store, outbox), engine.relay(store, outbox)])], beat=0.5
+        )
         with ended(engine.close, movements.stop):
             yield movements.start()
         assert movements.bug() is None, movements.bug()
@@ -210,18 +219,23 @@ class CityBench(Bench):
         with history.open("w", encoding="utf-8") as file:
             for fate, envelopes in held.items():
                 for envelope in envelopes:
-                    file.write(f"{json.dumps({'held': {'consumer': 'reader', **envelope.key._asdict(), 'fate': fate}})}\n")
+                    file.write(
+                        f"{json.dumps({'held': {'consumer': 'reader', **envelope.key._asdict(), 'fate': fate}})}\n"
+                    )
         where = self.url, self.ground.city.kafka.direct, self.ground.city.registry.url
         with closing(Servers(*where)) as seen:
             verdict = check(seen, history, within=within, caps=Caps())
         shown = ("events", "fates", "records in the log", "duplicates in the log", "records of no row", "strays")
-        told(**{name: verdict.numbers[name] for name in shown}, **{name: "holds" for name in verdict.faults if not verdict.faults[name]})
+        told(
+            **{name: verdict.numbers[name] for name in shown},
+            **{name: "holds" for name in verdict.faults if not verdict.faults[name]},
+        )
         assert verdict.clean, str(verdict)
         return verdict
 
 
 @contextmanager
-def ended(*close: Callable[[], object]) -> Iterator[None]:
+def ended(*close: Callable[[], object]) -> Generator[None]:
     """Whatever happens within, these are closed, the last first."""
     try:
         yield

@@ -29,8 +29,10 @@ class Process:
 
     def __init__(self, *command: str, env: Mapping[str, str] | None = None) -> None:
         environment = {**os.environ, "PYTHONUNBUFFERED": "1", **(env or {})}
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        self._process = subprocess.Popen(command, cwd=ROOT, env=environment, text=True, start_new_session=True, **pipes)
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        self._process: subprocess.Popen[str] = subprocess.Popen(
+            command, cwd=ROOT, env=environment, text=True, start_new_session=True, **pipes
+        )
         self.pid = self._process.pid
         self.errors: list[str] = []
         self._lines: SimpleQueue[str | None] = SimpleQueue()
@@ -134,6 +136,12 @@ def until(what: Callable[[], object], seconds: float = SECONDS) -> None:
         time.sleep(0.02)
 
 
+said: list[str] = []
+"""What the case under way has exercised; `ledger.py` takes it."""
+
+
 def told(**exercised: object) -> None:
-    """Say what a case exercised; `pytest -s` and `make faults` show it."""
-    sys.stdout.write(f"  exercised: {', '.join(f'{name} {value}' for name, value in exercised.items())}\n")
+    """Say what a case exercised; `pytest -s` and `make faults` show it, the ledger keeps it."""
+    line = ", ".join(f"{name} {value}" for name, value in exercised.items())
+    said.append(line)
+    sys.stdout.write(f"  exercised: {line}\n")

@@ -11,7 +11,7 @@ import sys
 import threading
 from collections import Counter
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from jietong import settings as settings_
 from jietong import up
 from simulation.plan import plan
 from simulation.servers import Server, together
-from tests.faults.harness import FULL, ROOT, Process, told, until
+from tests.faults.harness import FULL, ROOT, told, until
 from tests.faults.town import READY, Town
 
 pytestmark = [pytest.mark.city, pytest.mark.timeout(600)]
@@ -54,12 +54,16 @@ def test_f02_kills_at_random_and_in_every_window_lose_nothing(town: Town) -> Non
     chance, fell = random.Random("F02"), Counter[str]()
     chance.shuffle(kills)
     town.programs.end(town.copy(INVESTMENT))
-    for n, window in enumerate(kills):
-        if not town.working():
-            town.work(seed=200 + n, projects=40, seconds=20)
+    for window in kills:
         process = town.beside(INVESTMENT, failpoint=f"{window}:kill:{chance.randint(1, 3)}" if window else "")
         process.line("ready", READY)
-        end_within(process, chance.uniform(0.010, 0.500) if not window else READY, town)
+        if window:
+            town.works_until(lambda process=process: not process.alive(), seed=200)
+            assert process.ended() == KILLED, process.errors[-3:]
+        else:
+            town.works_until(lambda: True, seed=200)
+            threading.Event().wait(chance.uniform(0.010, 0.500))
+            process.kill()
         fell[window or "at random"] += 1
     town.programs.begin(town.copy(INVESTMENT))
     told(kills=len(kills), **{name.replace(".", "_").replace(" ", "_"): count for name, count in fell.items()})
@@ -67,21 +71,8 @@ def test_f02_kills_at_random_and_in_every_window_lose_nothing(town: Town) -> Non
     assert town.more("duplicates in the log") >= fell["relay.after_ack"], "not exercised: no duplicate reached an inbox"
 
 
-def end_within(process: Process, seconds: float, town: Town) -> None:
-    """By its failpoint, while there is work; or we kill it."""
-    with suppress(subprocess.TimeoutExpired):
-        while True:
-            with suppress(subprocess.TimeoutExpired):
-                assert process.ended(min(seconds, 5.0)) == KILLED, process.errors[-3:]
-                return
-            if seconds < 5.0:
-                break
-            if not town.working():
-                town.work(seed=900, projects=5, seconds=2)
-    process.kill()
-
-
 @SHARED
+@pytest.mark.slow
 def test_f03_a_relay_that_dies_between_send_and_ack_repeats(town: Town) -> None:
     way, relay = town.ways["kafka-1"], town.copy(INVESTMENT)
     more = written(town) - marked(town)
@@ -174,6 +165,7 @@ def test_f06_a_broker_that_hangs_longer_than_any_time_out_is_waited_for(town: To
 
 
 @SHARED
+@pytest.mark.slow
 def test_f07_a_broker_that_is_killed_again_and_again_loses_nothing(town: Town) -> None:
     times = 5 if FULL else 2
     town.work(seed=107, projects=40, seconds=30 * times)
@@ -275,6 +267,7 @@ def test_f11_everything_killed_at_once_loses_nothing(town: Town) -> None:
 
 # -- one record kills --------------------------------------------------------------------------------------------------
 @SHARED
+@pytest.mark.slow
 def test_f12_a_record_that_ends_its_reader_is_parked_after_two_deaths_and_others_go_on(town: Town) -> None:
     """The reader has 256 MB, if a control group may be made here; when its code is mended the record is taken."""
     name = next(op.arguments["name"] for op in plan(112, 15, 5, town.pack).operations if op.verb == "register")
@@ -363,20 +356,22 @@ def sessions(town: Town) -> int:
 
 
 @SHARED
+@pytest.mark.slow
 def test_f14_old_and_new_code_and_rows_go_side_by_side(town: Town, tmp_path: Path) -> None:
     """The next release adds a column to the outbox that the old code does not know: expand, both at once, and back again."""
     new = next_release(tmp_path / "new")
     try:
-        town.work(seed=114, projects=30, seconds=12)
+        town.work(seed=114, projects=20, seconds=8)
         run_new(town, new, "db", "upgrade")
         had = rows(town, "true")
         beside = [town.beside(name, wrapper=("env", "-C", str(new))) for name in (HOOKUP, INVESTMENT)]
         for process in beside:
             process.line("ready", READY)
-        until(lambda: rows(town, "noted = 'new'") > 0 and rows(town, "noted IS NULL") > had, READY)
+        town.works_until(lambda: rows(town, "noted = 'new'") > 0 and rows(town, "noted IS NULL") > had, seed=1140)
         town.programs.end(town.copy(HOOKUP))
         town.programs.end(town.copy(INVESTMENT))
-        town.through(2)
+        new_rows = rows(town, "noted = 'new'")
+        town.works_until(lambda: rows(town, "noted = 'new'") > new_rows, seed=1140)
         for copy in (town.copy(HOOKUP), town.copy(INVESTMENT)):
             town.programs.begin(copy)
         for process in beside:

@@ -91,6 +91,7 @@ class Town:
         self._worker: threading.Thread | None = None
         self._stopping = threading.Event()
         self._rounds, self._bug = 0, BaseException()
+        self._last: tuple[int, int, float] = (1, 30, 10)
 
     # -- life ----------------------------------------------------------------------------------------------------------
     def __enter__(self) -> Self:
@@ -162,7 +163,7 @@ class Town:
     def work(self, seed: int = 1, projects: int = 30, seconds: float = 10) -> None:
         """Officers carry out the seed's plan, from now on in a thread. What they cannot know they try again."""
         self.finish()
-        self.whole = False
+        self.whole, self._last = False, (seed, projects, seconds)
         planned = _renamed(plan(seed, projects, seconds, self.pack), self._rounds)
         self._rounds += 1
         officers = Officers(self.engine, self.pack, self.platforms, self.history, planned)
@@ -193,9 +194,23 @@ class Town:
                 raise self._bug
 
     def through(self, seconds: float) -> None:
-        """So long, while they are at work: a case that goes on when they are done exercises less than it says."""
-        assert self.working(), "nobody is at work any more"
-        self._stopping.wait(seconds)
+        """So long, with officers at work all the time: of who is done another takes over."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if not self.working():
+                seed, projects, lasting = self._last
+                self.work(seed + 1, projects, lasting)
+            self._stopping.wait(min(left, ASKED_AGAIN))
+
+    def works_until(self, so: Callable[[], object], seed: int, within: float = READY) -> None:
+        """Officers at work, more of them when they run out of it, until it is so."""
+
+        def looked() -> bool:
+            if not self.working():
+                self.work(seed + self._rounds, projects=10, seconds=4)
+            return bool(so())
+
+        until(looked, within)
 
     def operations(self) -> int:
         """That were ok so far."""
@@ -335,7 +350,9 @@ class Town:
             "20",
             "--json",
         ]
-        done = subprocess.run([*command, "--pid", *pids], capture_output=True, text=True, check=False, timeout=180)
+        done = subprocess.run(
+            [*command, *(["--pid", *pids] if pids else [])], capture_output=True, text=True, check=False, timeout=180
+        )
         assert done.stdout, f"the outside checker gave no verdict: {done.stderr.strip()[-500:]}"
         said = json.loads(done.stdout)
         return Verdict(said["numbers"], said["faults"])

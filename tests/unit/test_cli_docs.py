@@ -69,6 +69,7 @@ PRINTS_ITSELF = {"jietong", "jietong up", "jietong run", "jietong mapping init"}
 WRITES = {
     "redrive", "skip", "resolve", "resume", "confirm", "tasks done", "import", "leads export", "answers import", "backup",
     "restore", "db upgrade", "topics apply", "topics raise", "outbox rebase", "schema register", "schema freeze", "schema push",
+    "group add", "migrate",
     *(f"transfers {verb}" for verb in ("match", "settled", "told", "assign")),
     *(f"company {verb}" for verb in ("confirm", "choose", "consent", "withdraw", "apply", "begun", "object")),
 }  # fmt: skip

@@ -108,10 +108,10 @@ def test_every_alarm_that_the_code_can_raise_is_in_the_table() -> None:
 
 
 def alarms_of(module: ast.Module) -> Iterator[str]:
-    """The first text of each call of `raise_` or `_alarm`."""
+    """The first text of each call of `raise_`, `only` or `_alarm`."""
     for node in ast.walk(module):
         match node:
-            case ast.Call(func=ast.Attribute(attr="raise_") | ast.Name(id="raise_" | "_alarm"), args=args):
+            case ast.Call(func=ast.Attribute(attr="raise_" | "only") | ast.Name(id="raise_" | "_alarm"), args=args):
                 yield from [arg.value for arg in args if isinstance(arg, ast.Constant) and isinstance(arg.value, str)][
                     :1
                 ]

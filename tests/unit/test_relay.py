@@ -273,6 +273,18 @@ def test_a_topic_made_anew_gets_everything_once_more(stage: Stage) -> None:
     assert not relay.step().rows, "once"
 
 
+def test_a_topic_made_anew_right_after_its_first_event_is_another_one_too(stage: Stage) -> None:
+    """Its relay has not looked around since there was anything to look at."""
+    relay = stage.relayed()
+    stage.emit(A)
+    relay.step()
+    stage.log.recreate(DECIDED)
+    relay.beat()
+    assert stage.alarms(stage.platform) == ["topic-renewed"]
+    relay.step()
+    assert len(stage.records()) == 1
+
+
 def asks(stage: Stage, type: str, subject: str | None, after: int, of: str = PLATFORM) -> None:
     data = {"type": type, "subject": subject, "after": after, "asked_by": "urn:jietong:440700:reader"}
     with stage.reader.transaction() as tx:
