@@ -31,7 +31,6 @@ ONE_LIBRARY_ONE_FILE = {
     "avro": {"jietong/compatibility/versions.py"},
     "fcntl": {"jietong/adapters/embedded.py", "simulation/servers/software.py"},
     "kafka": {"jietong/adapters/kafka.py"},
-    "psycopg": {"jietong/adapters/postgres.py"},
     "httpx2": {"jietong/adapters/registry.py"},
     "alembic": {"jietong/migrations/__init__.py", "jietong/migrations/revisions.py"},
     "shapely": {"jietong/geometry.py"},

@@ -109,7 +109,9 @@ class Relay:
         if new := types - self._noted:
             found = [{"topic": topic.name, "id": topic.id} for topic in self.broker.topics(new).values()]
             with self.store.transaction() as tx:
-                tx.execute_many("INSERT INTO relayed (topic, topic_id) VALUES (:topic, :id) ON CONFLICT (topic) DO NOTHING", found)
+                tx.execute_many(
+                    "INSERT INTO relayed (topic, topic_id) VALUES (:topic, :id) ON CONFLICT (topic) DO NOTHING", found
+                )
             self._noted |= new
 
     def beat(self) -> None:

@@ -149,11 +149,13 @@ def test_many_rows_are_one_statement_and_twice_the_same_key_are_still_two_change
 
 def test_a_database_that_goes_away_is_waited_for_and_comes_back(real: servers.City, database: Database) -> None:
     kept = store(database)
-    with psycopg.connect(real.postgres.admin, autocommit=True) as admin, pytest.raises(RetriableError), kept.transaction() as tx:
+    with (
+        psycopg.connect(real.postgres.admin, autocommit=True) as admin,
+        pytest.raises(RetriableError),
+        kept.transaction() as tx,
+    ):
         tx.execute("INSERT INTO note (n, text) VALUES (1, 'a')")
-        admin.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jietong%'"
-        )
+        admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'jietong%'")
         tx.execute("INSERT INTO note (n, text) VALUES (2, 'b')")
     with kept.transaction() as tx:
         assert tx.execute("SELECT count(*) FROM note").all() == [(0,)], "nothing of it was kept"

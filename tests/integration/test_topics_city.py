@@ -103,7 +103,9 @@ def test_more_partitions_keep_every_subjects_order(
     moved = {r.key for r in found if r.partition >= 6}
     assert moved, "no subject changed its partition: nothing was shown"
     with reading.stores["timeline"].snapshot() as tx:
-        assert tx.execute("SELECT count(*) FROM asked WHERE subject <> ''").all() == [(0,)], "nothing was missed on the way"
+        assert tx.execute("SELECT count(*) FROM asked WHERE subject <> ''").all() == [(0,)], (
+            "nothing was missed on the way"
+        )
     owner.stop()
     reader.stop()
 
