@@ -30,7 +30,6 @@ ONE_LIBRARY_ONE_FILE = {
     "structlog": {"jietong/around/logs.py"},
     "avro": {"jietong/compatibility/versions.py"},
     "fcntl": {"jietong/adapters/embedded.py", "simulation/servers/software.py"},
-    "kafka": {"jietong/adapters/kafka.py"},
     "httpx2": {"jietong/adapters/registry.py"},
     "alembic": {"jietong/migrations/__init__.py", "jietong/migrations/revisions.py"},
     "shapely": {"jietong/geometry.py"},

@@ -44,11 +44,12 @@ LIMITS = "SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '6
 WRONG = frozenset({"28000", "28P01", "3D000", "42501"})
 """Classes of refusal that a person mends: no such login, password, database; a right that is missing."""
 MISSING = frozenset({"42P01", "42703", "3F000"})
-SITTING = """SELECT a.pid, l.virtualtransaction, a.usename, a.application_name FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+SITTING = """SELECT a.pid, l.virtualtransaction, a.usename, a.application_name,
+CAST(extract(epoch FROM clock_timestamp() - a.state_change) AS float) FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
 WHERE l.locktype = 'virtualxid' AND l.granted AND l.pid <> pg_backend_pid() AND a.datname = current_database() AND a.usename IS NOT NULL
 AND coalesce(a.state, 'idle in transaction') LIKE 'idle in transaction%'"""
-"""Every open transaction in which nothing is being done. What others do is hidden from a role that is nothing more: of them,
-every open one."""
+"""Every open transaction in which nothing is being done, and for how long. What others do is hidden from a role that is nothing
+more: of them, every open one, and no time."""
 SITS = 30.0
 """Seconds, from which on a transaction that does nothing is in everyone's way."""
 NOTHING_WAITS = 0.2
@@ -179,14 +180,14 @@ class Database:
 
     def sitting(self) -> Mapping[str, str]:
         """Sessions of anyone that sit in a transaction: who → what to do. Their locks stop us, and vacuum. To be asked every
-        few seconds: how long a transaction is open is hidden, so it is counted from when it was first seen. RetriableError."""
+        few seconds: for how long is hidden of others, and counted from when it was first seen. RetriableError."""
         with self._locks.asked() as connection:
             rows = connection.execute(SITTING).fetchall()
         now = time.monotonic()
         self._seen = {(row[0], row[1]): self._seen.get((row[0], row[1]), now) for row in rows}
         return {
             f"session {pid} of {user} ({name or 'nameless'})": f"a transaction is open and does nothing: end it (SELECT pg_terminate_backend({pid}))"
-            for pid, transaction, user, name in rows if now - self._seen[pid, transaction] >= SITS
+            for pid, transaction, user, name, idle in rows if (now - self._seen[pid, transaction] if idle is None else idle) >= SITS
         }  # fmt: skip
 
     @contextmanager

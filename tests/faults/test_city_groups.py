@@ -247,15 +247,15 @@ def out_of_order(bench: CityBench) -> int:
 def test_f36_a_session_that_sits_in_a_transaction_is_an_alarm_within_a_minute_and_all_recovers(town: Town) -> None:
     town.work(seed=36, projects=40, seconds=600 if FULL else 50)
     pids = [town.programs.running(copy) for copy in town.programs.copies]
-    with psycopg.connect(town.city.postgres.admin) as session:  # a person's, at a terminal
-        session.execute("SET idle_in_transaction_session_timeout = 0")
+    with psycopg.connect(town.city.postgres.admin) as session, psycopg.connect(town.city.postgres.url) as busy:
+        session.execute("SET idle_in_transaction_session_timeout = 0")  # a person's, at a terminal
         session.execute("SELECT * FROM investment.counter FOR UPDATE")
         session.execute("SELECT * FROM hookup.position FOR UPDATE")
         begun = time.monotonic()
-        until(lambda: any(name == "idle-transaction" for _, name, _ in town.alarms()), 60)
+        until(lambda: busy.execute("SELECT 1") and any(name == "idle-transaction" for _, name, _ in town.alarms()), 60)
         raised = time.monotonic() - begun
         [about] = {about for _, name, about in town.alarms() if name == "idle-transaction"}
-        assert f"session {session.info.backend_pid} of" in about
+        assert f"session {session.info.backend_pid} of" in about, "and not one that is long, and at work"
         until(lambda: town.metric("jietong_movement_waiting") > 0, 60)  # what it stops waits in sight
         if FULL:
             town.through(600 - raised)
