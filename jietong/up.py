@@ -106,6 +106,7 @@ def run(
         programs = [program for name in names for program in wiring(name).programs(engine, pack)]
         city = start(settings, engine, _chosen(programs, only) + (engine.feeds() if feeds else []))
         say(f"ready: {pack.name.zh} at {city.address}")
+        sys.stdout.flush()  # whoever waits for this line reads a pipe
         bug = _run(city.running, told, feeds, settings.watchdog)
         city.stop()
         return 70 if bug else 0

@@ -67,14 +67,14 @@ def test_a_folder_that_holds_something_else_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_program_runs_alone_and_says_in_one_line_what_is_wrong(tmp_path: Path) -> None:
-    environment = {**os.environ, "JIETONG_DATA": str(tmp_path / "data"), "JIETONG_CITY": "nowhere"}
+    environment = {**os.environ, "JIETONG_DATA": str(tmp_path / "data"), "JIETONG_CITY": "nowhere", "JIETONG_PORT": "0"}
     command = [sys.executable, "-m", "services.hookup"]
     wrong = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
     assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
     environment["JIETONG_CITY"] = "jiangmen"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as program:
-        assert program.stderr is not None
-        assert "ready" in program.stderr.readline()
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith("ready: ")
         program.terminate()
         program.communicate(timeout=30)
     assert program.returncode == 0
