@@ -34,21 +34,21 @@ class Heads:
     """The newest head of every source, read from the compacted topic. One reader's; not shared between threads."""
 
     def __init__(self, broker: Broker, contract: Contract) -> None:
-        self._broker, self._contract = broker, contract
+        self.broker, self._contract = broker, contract
         self._next: dict[Place, int] = {}
         self._topic_id = ""
         self._known: dict[str, Announced] = {}
 
     def read(self) -> Mapping[str, Announced]:
         """source → its newest head. Raises RetriableError while the log is away."""
-        topic = self._broker.topic(HEADS)
+        topic = self.broker.topic(HEADS)
         if topic.id != self._topic_id:
             self._topic_id, self._next = topic.id, {}
         for partition, bounds in topic.bounds.items():
             place = Place(HEADS, partition)
             if self._next.get(place, 0) > bounds.end:
                 self._next[place] = bounds.start
-            while records := self._broker.read(place, self._next.get(place, bounds.start), PAGE):
+            while records := self.broker.read(place, self._next.get(place, bounds.start), PAGE):
                 self._next[place] = records[-1].offset + 1
                 for record in records:
                     self._take(record)

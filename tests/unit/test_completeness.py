@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from jietong.broker import Place
@@ -60,6 +62,31 @@ def test_a_lost_last_event_is_asked_for_after_two_minutes_with_its_whole_type(st
     without_the_last(stage)
     assert [slow.beat(minutes) for minutes in (0, 1, 0.9, 0.2)] == [0, 0, 0, 1]
     assert slow.requests() == [(DECIDED, None, 0)]
+
+
+def test_a_reader_with_a_backlog_asks_only_for_what_is_still_short_when_it_has_read_it(
+    stage: Stage, slow: Slow
+) -> None:
+    for _ in range(3):
+        stage.emit(A)
+    stage.send()
+    without_the_last(stage)
+    ask = slow.completeness.beat
+    assert [ask(stage.now), tick(stage, 3, ask), tick(stage, 30, ask)] == [0, 0, 0], "it lies before it, unread"
+    assert slow.beat() == 1, "now it is known to be lost"
+    assert slow.requests() == [(DECIDED, None, 0)]
+
+
+def test_a_reader_that_never_gets_to_the_end_of_its_backlog_asks_after_an_hour(stage: Stage, slow: Slow) -> None:
+    stage.emit(A)
+    stage.send()
+    ask = slow.completeness.beat
+    assert [tick(stage, minutes, ask) for minutes in (0, 2, 59, 1)] == [0, 0, 0, 1]
+
+
+def tick(stage: Stage, minutes: float, ask: Callable[[int], int]) -> int:
+    stage.now += round(minutes * MINUTE)
+    return ask(stage.now)
 
 
 def test_a_deficit_that_closed_in_time_starts_anew(stage: Stage, slow: Slow) -> None:
