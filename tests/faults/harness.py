@@ -43,13 +43,13 @@ class Process:
         for reader in self._readers:
             reader.start()
 
-    def line(self, word: str, seconds: float = SECONDS) -> None:
-        """Until it prints a line that begins so."""
+    def line(self, word: str, seconds: float = SECONDS) -> str:
+        """The next that it prints that begins so."""
         until = time.monotonic() + seconds
         try:
             while (line := self._lines.get(timeout=max(0.0, until - time.monotonic()))) is not None:
                 if line.startswith(word):
-                    return
+                    return line
         except Empty:
             pass
         raise AssertionError(f"process {self.pid} never said {word}: {self.errors[-5:]}")

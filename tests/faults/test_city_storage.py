@@ -233,6 +233,7 @@ def test_f28_a_log_cut_off_by_an_unclean_election_is_noticed_and_healed_from_the
         town.forgot(REGISTERED)
         town.programs.begin(town.copy(TIMELINE))
         until(lambda: "log-changed" in seen.look(), READY)
+        asked_now(town, "timeline")
         town.judge(within=400)
         told(records_before=written, records_after=left, alarms=seen.names)
         assert left < written, "not exercised: the log lost nothing"

@@ -40,7 +40,7 @@ from simulation.supervise import Copy, Programs, programs, settings
 from tests.faults.harness import Process, told, until
 from tests.outside.checker import INVARIANTS, Verdict
 
-COMES_TO_REST = 150.0
+COMES_TO_REST = 200.0
 """Seconds, on two busy cores; a sum that falls short is asked for after two minutes."""
 READY = 120.0
 ASKED_AGAIN = 0.3
@@ -310,7 +310,7 @@ class Town:
         end, pause = time.monotonic() + within, threading.Event()
         while time.monotonic() < end:
             try:
-                if rest.at_rest(self.engine) and not self._undrawn():
+                if rest.at_rest(self.engine) and not self._undrawn() and not self._asking():
                     return
             except JietongError:
                 pass
@@ -324,6 +324,10 @@ class Town:
             if self._rows(f"platform-{name}", tables) > self._rows(reader, ("source_seen", "source_held")):
                 return True
         return False
+
+    def _asking(self) -> bool:
+        """Whether a reader misses something that it has asked for, or will."""
+        return any(self._rows(name, ("asked",)) for name in self.stores())
 
     def _rows(self, store: str, tables: Sequence[str]) -> int:
         with self.engine.stores[store].snapshot() as tx:
