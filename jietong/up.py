@@ -40,10 +40,12 @@ PROGRAMS = (
     "connectors.engineering",
     "connectors.realestate",
     "connectors.utility",
+    "connectors.feed",
     "services.hookup",
     "services.transfer",
     "services.timeline",
 )
+FEEDS = "connectors.feed"
 PAGE = "services.timeline"
 TASKED = ("hookup", "transfer")
 """Programs whose database has a table `task`."""
@@ -92,22 +94,20 @@ def start(settings: Settings, engine: Engine, programs: Sequence[Program]) -> Ci
 
 def up(settings: Settings, say: Callable[[str], None]) -> int:
     """Run until SIGTERM or Ctrl-C; returns the exit code: 0, or 70 if a movement ended by a bug."""
-    return run(settings, PROGRAMS, say, feeds=True)
+    return run(settings, PROGRAMS, say)
 
 
-def run(
-    settings: Settings, names: Sequence[str], say: Callable[[str], None], feeds: bool = False, only: str | None = None
-) -> int:
-    """These programs, with their pages and metrics, until told to stop; `feeds`: and the relays of imported feeds. Of a
-    program that has several parts (operators), `only` this one."""
+def run(settings: Settings, names: Sequence[str], say: Callable[[str], None], only: str | None = None) -> int:
+    """These programs, with their pages and metrics, until told to stop. Of one that has several parts (operators, feeds),
+    `only` this one."""
     told = _told_to_stop()
     engine, pack = open_engine(settings)
     try:
         programs = [program for name in names for program in wiring(name).programs(engine, pack)]
-        city = start(settings, engine, _chosen(programs, only) + (engine.feeds() if feeds else []))
+        city = start(settings, engine, _chosen(programs, only))
         say(f"ready: {pack.name.zh} at {city.address}")
         sys.stdout.flush()  # whoever waits for this line reads a pipe
-        bug = _run(city.running, told, feeds, settings.watchdog)
+        bug = _run(city.running, told, FEEDS in names and only is None, settings.watchdog)
         city.stop()
         return 70 if bug else 0
     finally:
@@ -116,8 +116,10 @@ def run(
 
 def _chosen(programs: Sequence[Program], only: str | None) -> list[Program]:
     chosen = [program for program in programs if only is None or program.name.split()[-1] == only]
-    if not chosen:
-        raise UsageError(f"no {only} here; there are {', '.join(program.name.split()[-1] for program in programs)}")
+    if only is not None and not chosen:
+        raise UsageError(
+            f"no {only} here; there are {', '.join(program.name.split()[-1] for program in programs) or 'none'}"
+        )
     return chosen
 
 

@@ -105,8 +105,8 @@ class Consumer:
     def start(self) -> None:
         """Before the first position is moved. Raises RewoundError, HaltError for a missing position, RetriableError."""
         rebase.refuse_restored(self.store, self.broker, self.contract, self.outbox.source)
+        provision(self.store, self.broker, self.service.types)
         with self.store.transaction() as tx:
-            provision(tx, self.broker, self.service.types)
             died = (
                 tx.execute(
                     "INSERT INTO mark (name, value) VALUES (:name, '1') ON CONFLICT (name) DO NOTHING",
@@ -419,14 +419,14 @@ class Consumer:
         """Positions again, what is due for another try, and whether too much is unsettled."""
         self.relocate()
         quiet.look(self.store, self.broker, self.contract, self.service)
-        now = self.clock()
+        now, behind = self.clock(), any(self.lag().values())
         with self.store.transaction() as tx:
             rows = tx.execute("SELECT source, type, subject FROM retry WHERE next_at <= :now OR next_at > :never",
                               {"now": now, "never": now + LONGEST_RETRY}).all()  # fmt: skip
             due = [stream for row in rows if self._ours(stream := Stream(*row))]
             for stream in due:
                 inbox.redrive(tx, stream, Fate.PARKED)
-            if not any(self.lag().values()):
+            if not behind:
                 for name in ("log-changed", "damaged"):
                     alarms.over(tx, name, now)
             self.paused = inbox.unsettled(tx) > MOST_UNSETTLED
@@ -448,12 +448,15 @@ def _last(records: Iterable[Record]) -> dict[Place, Record]:
     return {Place(record.topic, record.partition): record for record in records}
 
 
-def provision(tx: Transaction, broker: Broker, topics: Iterable[str]) -> None:
+def provision(store: Store, broker: Broker, topics: Iterable[str]) -> None:
     """A topic this reader has never read begins at the log's beginning. One it has read, without a position, is left
     missing: `relocate` stops there."""
-    have = positions.load(tx, topics)
-    known = {row[0] for row in tx.execute("SELECT DISTINCT type FROM stream").all()}
-    positions.begin(tx, positions.beginnings(broker, [name for name in topics if name not in known], have))
+    with store.snapshot() as tx:
+        have = positions.load(tx, topics)
+        known = {row[0] for row in tx.execute("SELECT DISTINCT type FROM stream").all()}
+    if begins := positions.beginnings(broker, [name for name in topics if name not in known], have):
+        with store.transaction() as tx:
+            positions.begin(tx, begins)
 
 
 def postpone(tx: Transaction, stream: Stream, now: int) -> None:

@@ -116,14 +116,16 @@ class Pour(Consumer):
     def _deliver(self, turns: Sequence[tuple[Stream, Sequence[Envelope]]]) -> None:
         unknown = self._sending([e for _, events in turns for e in events])
         verdicts: dict[Key, Fault | Fate] = {}
+        stayed = {e.key: str(e.id) for _, events in turns for e in events if str(e.id) not in unknown}
         try:
             for _, events in turns:
                 for envelope in events:
+                    stayed.pop(envelope.key, None)
                     verdicts[envelope.key] = verdict = self._one(envelope, asked=str(envelope.id) in unknown)
                     if isinstance(verdict, Fault):
                         break
         finally:
-            self._judged(lambda tx, work: self._settle_turns(tx, work, turns, verdicts))
+            self._judged(lambda tx, work: self._settle_turns(tx, work, turns, verdicts, stayed.values()))
 
     def _sending(self, envelopes: Sequence[Envelope]) -> set[str]:
         """Note what is about to leave; returns the ids that were under way when a process before us ended."""
@@ -160,8 +162,10 @@ class Pour(Consumer):
         work: Work,
         turns: Sequence[tuple[Stream, Sequence[Envelope]]],
         verdicts: dict[Key, Fault | Fate],
+        stayed: Iterable[str],
     ) -> None:
         tx.lock({stream.subject for stream, _ in turns})
+        tx.execute_many("DELETE FROM effect WHERE id = :id", [{"id": id} for id in stayed])
         for stream, events in turns:
             at = inbox.standing(tx, stream)
             for envelope in events:

@@ -61,8 +61,7 @@ class Relay:
     def start(self) -> None:
         """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
         rebase.refuse_restored(self.store, self.broker, self.contract, self.source)
-        with self.store.transaction() as tx:
-            self._provision(tx)
+        self._provision()
         self._announced, self._noted = None, set()
 
     def step(self) -> Sent:
@@ -155,8 +154,12 @@ class Relay:
         self._announced, self._announced_at = head, now
         failpoint.passing("relay.after_head")
 
-    def _provision(self, tx: Transaction) -> None:
-        positions.begin(tx, positions.beginnings(self.broker, [RESEND], positions.load(tx, [RESEND])))
+    def _provision(self) -> None:
+        with self.store.snapshot() as tx:
+            known = positions.load(tx, [RESEND])
+        if begins := positions.beginnings(self.broker, [RESEND], known):
+            with self.store.transaction() as tx:
+                positions.begin(tx, begins)
 
     def _answer(self) -> int:
         """Requests to send again are idempotent and repeated: at least once is enough, no inbox."""
