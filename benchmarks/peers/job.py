@@ -49,18 +49,28 @@ OUTBOX = {
 COUNTER = {"source": "text", "type": "text", "subject": "text", "sequence": "bigint"}
 
 
-def _arrays(columns: dict[str, str]) -> str:
-    """`unnest` of one array a column; bytes go in binary, for psycopg would else write them in hexadecimal."""
-    return ", ".join(f"%({name}){'b' if kind == 'bytea' else 's'}::{kind}[]" for name, kind in columns.items())
+def _statement(sql: str, columns: dict[str, str]) -> tuple[bytes, bytes]:
+    """For one row, and for many: `unnest` of one array a column, which for a single row costs psycopg more than the rest
+    of its statement. Bytes go in binary, for psycopg would else write them in hexadecimal."""
+    given = [(f"%({name}){'b' if kind == 'bytea' else 's'}", kind) for name, kind in columns.items()]
+    one = f"(VALUES ({', '.join(f'{value}::{kind}' for value, kind in given)}))"
+    many = f"unnest({', '.join(f'{value}::{kind}[]' for value, kind in given)})"
+    return sql.format(rows=one).encode(), sql.format(rows=many).encode()
 
 
-LET_IN = f"""INSERT INTO inbox ({", ".join(INBOX)}, fate, settled)
-SELECT u.*, 'applied', %(now)s FROM unnest({_arrays(INBOX)}) AS u ON CONFLICT DO NOTHING
-RETURNING source, type, subject, sequence"""
-SEND = f"INSERT INTO outbox ({', '.join(OUTBOX)}) SELECT * FROM unnest({_arrays(OUTBOX)})"
-COUNT = f"""INSERT INTO counter ({", ".join(COUNTER)}) SELECT * FROM unnest({_arrays(COUNTER)})
+LET_IN = _statement(
+    f"""INSERT INTO inbox ({", ".join(INBOX)}, fate, settled)
+SELECT u.*, 'applied', %(now)s FROM {{rows}} AS u ON CONFLICT DO NOTHING
+RETURNING source, type, subject, sequence""",
+    INBOX,
+)
+SEND = _statement(f"INSERT INTO outbox ({', '.join(OUTBOX)}) SELECT * FROM {{rows}} AS u", OUTBOX)
+COUNT = _statement(
+    f"""INSERT INTO counter ({", ".join(COUNTER)}) SELECT * FROM {{rows}} AS u
 ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + excluded.sequence
-RETURNING source, type, subject, sequence"""
+RETURNING source, type, subject, sequence""",
+    COUNTER,
+)
 LOCK = "SELECT pg_advisory_xact_lock(hashtextextended(name, 0)) FROM unnest(%s::text[]) AS name"
 NAMED = re.compile(r"(?<![:\w]):(\w+)")
 
@@ -163,10 +173,14 @@ class Transaction:
         cursor.executemany(_psycopg(sql), parameters)
         return cursor.rowcount
 
-    def arrays(self, sql: str, columns: dict[str, str], rows: Sequence[dict[str, Any]], **more: Any) -> Rows:
-        """One statement for many rows: an array a column."""
+    def put(
+        self, sql: tuple[bytes, bytes], columns: Iterable[str], rows: Sequence[dict[str, Any]], **more: Any
+    ) -> Rows:
+        """One statement, of `_statement`, for all rows."""
+        if len(rows) == 1:
+            return cast("Rows", self._connection.execute(sql[0], {**rows[0], **more}))
         named = {column: [row[column] for row in rows] for column in columns}
-        return cast("Rows", self._connection.execute(sql.encode(), {**named, **more}))
+        return cast("Rows", self._connection.execute(sql[1], {**named, **more}))
 
     def lock(self, names: Iterable[str]) -> None:
         self._connection.execute(LOCK, [sorted(names)])
@@ -214,18 +228,18 @@ class Job:
 
     def _let_in(self, tx: Transaction, arrivals: Sequence[Arrival]) -> set[tuple[Any, ...]]:
         """The keys of those that were not here before."""
-        return set(tx.arrays(LET_IN, INBOX, [_inbox(arrival) for arrival in arrivals], now=self._clock()).all())
+        return set(tx.put(LET_IN, INBOX, [_inbox(arrival) for arrival in arrivals], now=self._clock()).all())
 
     def _send(self, tx: Transaction, drafts: Sequence[tuple[Draft, Event]]) -> None:
         """Follow-ups, numbered within their streams."""
         more = Counter(Stream(self._source, draft.type, draft.subject) for draft, _ in drafts)
         rows = [{**stream._asdict(), "sequence": n} for stream, n in sorted(more.items())]
-        next = {Stream(*row[:3]): row[3] - more[Stream(*row[:3])] for row in tx.arrays(COUNT, COUNTER, rows).all()}
+        next = {Stream(*row[:3]): row[3] - more[Stream(*row[:3])] for row in tx.put(COUNT, COUNTER, rows).all()}
         outbox: list[dict[str, Any]] = []
         for draft, cause in drafts:
             next[Stream(self._source, draft.type, draft.subject)] += 1
             outbox.append(self._outbox(draft, cause, next[Stream(self._source, draft.type, draft.subject)]))
-        tx.arrays(SEND, OUTBOX, outbox)
+        tx.put(SEND, OUTBOX, outbox)
 
     def _outbox(self, draft: Draft, cause: Event, sequence: int) -> dict[str, Any]:
         schema, out = self._schemas.current(draft.type), io.BytesIO()

@@ -90,8 +90,8 @@ class PostgresTransaction:
             raise _meaning(error) from error
 
     def execute_many(self, sql: str, parameters: Sequence[Parameters]) -> int:
-        if not parameters:
-            return 0
+        if len(parameters) < 2:  # arrays of one cost the client more than all the rest
+            return self.execute(sql, parameters[0]).rowcount if parameters else 0
         try:
             if (statement := arrayed(sql, self._types)) and statement.fits(parameters):
                 columns = {name: [row[name] for row in parameters] for name in statement.names}
@@ -500,7 +500,8 @@ def arrayed(statement: str, types: Mapping[str, str]) -> Arrayed | None:
     form, table, pairs, unique = found
     if not pairs or any(f"{table}.{column}" not in types for _, column in pairs):
         return None
-    arrays = ", ".join(f"%({parameter})s::{types[f'{table}.{column}']}[]" for parameter, column in pairs)
+    # in binary: as text, psycopg spells an array's bytes at two hundred microseconds each
+    arrays = ", ".join(f"%({parameter})b::{types[f'{table}.{column}']}[]" for parameter, column in pairs)
     named = ", ".join(f'"{parameter}"' for parameter, _ in pairs)
     rows = f"unnest({arrays}) WITH ORDINALITY AS v({named}, ordinality)"
     return Arrayed(form.replace("%", "%%").replace("{rows}", rows), [parameter for parameter, _ in pairs], unique)

@@ -74,7 +74,7 @@ def _name(refusals: Sequence[Refusal], as_json: bool, verdict: str) -> None:
 
 # -- the registry ----------------------------------------------------------------------------------------------------
 State = Literal["new", "registered", "there", "later", "foreign", "incompatible"]
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds for one answer: a person waits, and half done is worse than late."""
 REFUSED = ("foreign", "incompatible")
 

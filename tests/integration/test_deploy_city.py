@@ -39,6 +39,8 @@ ROOT = Path(__file__).parents[2]
 JIETONG = [sys.executable, "-c", "from jietong.cli import main; main()"]
 pytestmark = [pytest.mark.city, pytest.mark.timeout(400)]  # seven programs and three servers on two cores
 USERS = {u["metadata"]["name"]: u for u in yaml.safe_load_all((ROOT / "deploy/k8s/users.yaml").read_text("utf-8"))}
+FEED = "feed:permits"
+"""Something was imported."""
 STARTS, LEAVES = 150.0, 30.0
 """Seconds. The second is Kubernetes' and compose's: after it they kill."""
 
@@ -95,10 +97,10 @@ def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
 
 
 def set_up(environment: Mapping[str, str]) -> None:
-    """The commands of the service `setup`."""
+    """The commands of the service `setup`, and what an import makes."""
     [steps] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["setup"]["command"]
     admin = {**environment, "KAFKA_SASL_USERNAME": "admin", "KAFKA_SASL_PASSWORD": word("admin")}
-    for step in steps.split("; "):
+    for step in (*steps.split("; "), f"jietong db upgrade --store {FEED}"):
         done = subprocess.run(
             [*JIETONG, *step.split()[1:]], env=admin, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False
         )
@@ -174,7 +176,7 @@ def test_every_program_works_with_the_rights_of_its_own_user_and_leaves_when_tol
     try:
         until(lambda: held(admin, groups) == groups)
         assert held(admin, groups) == groups
-        sources = {*names, *operators} - {"utility"}
+        sources = {*names, *operators, FEED} - {"utility", "feed"}
         assert until(lambda: heads(city.admin) == sources), sources - heads(city.admin)
         assert until(lambda: all(ready(address).get("ready") for _, address in started.values()))
         for process, _ in started.values():
