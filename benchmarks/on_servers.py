@@ -11,94 +11,32 @@ import json
 import os
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import islice
-from pathlib import Path
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import psycopg
 from confluent_kafka import Consumer as Foreign
 from confluent_kafka import TopicPartition
 from kafka import KafkaProducer
 
 from benchmarks import workload
+from benchmarks.city import BATCH, ROOT, WITHIN, Bench, bench, timed
+from benchmarks.city_latency import latency
+from benchmarks.city_scale import scale
+from benchmarks.city_stages import stages
 from benchmarks.table import Line, markdown
-from jietong import backends, catalog, migrations, settings
-from jietong.adapters.postgres import Database, PostgresStore
+from jietong.adapters.postgres import PostgresStore
 from jietong.broker import Message, partition_of
 from jietong.delivery import outbox
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.relay import Relay
 from jietong.delivery.tables import delivery
-from jietong.engine import Engine
-from jietong.event import Draft, Envelope, Event, Fate
+from jietong.event import Draft, Event, Fate
 from jietong.store import Transaction
 from services.hookup.tables import hookup
-from simulation import servers
-from simulation.city import set_up
-from simulation.supervise import settings as environment
 
-ROOT = Path(__file__).parents[1]
-BATCH = 1000
 TOPICS = [workload.APPROVAL]
-WITHIN = 600.0
-
-
-@dataclass
-class Bench:
-    """A city's servers, and an engine on them."""
-
-    city: servers.City
-    engine: Engine
-    env: Mapping[str, str]
-    runs: int = 0
-
-    def approvals(self, count: int, seed: int) -> list[Envelope]:
-        coming = workload.envelopes(self.engine.contract, 100 * count, seed)
-        return list(islice((e for e in coming if e.key.type == workload.APPROVAL), count))
-
-    def send(self, messages: Sequence[Message]) -> None:
-        for start in range(0, len(messages), BATCH):
-            if not all(self.engine.log.append(messages[start : start + BATCH])):
-                raise RuntimeError("the log did not take the workload")
-
-    def store(self, name: str, *tables: Any) -> PostgresStore:
-        """A store that is made now."""
-        database: Database = self.engine.backend.database  # type: ignore[attr-defined]
-        with migrations.in_schema(lambda: psycopg.connect(self.city.postgres.url), name) as connection:
-            migrations.upgrade(connection, migrations.branches(delivery, *tables))
-        return PostgresStore(database, name, delivery, *tables)
-
-    def fresh(self, what: str) -> str:
-        self.runs += 1
-        return f"{what}_{self.runs}"
-
-
-@contextmanager
-def bench() -> Iterator[Bench]:
-    with tempfile.TemporaryDirectory() as folder, servers.servers(Path(folder) / "servers") as city:
-        env = environment(city, Path(folder) / "data")
-        (Path(folder) / "data").mkdir()
-        set_up(env)
-        os.environ |= env
-        known = catalog.load()
-        engine = Engine(backends.of(settings.load(), known), workload.CITY, known)
-        try:
-            yield Bench(city, engine, env)
-        finally:
-            engine.close()
-
-
-def timed(do: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the wall, and of this process's CPU."""
-    wall, cpu = time.monotonic(), time.process_time()
-    do()
-    return time.monotonic() - wall, time.process_time() - cpu
 
 
 # -- the relay -------------------------------------------------------------------------------------------------------------
@@ -117,7 +55,7 @@ def relay(b: Bench, events: int = 20_000, rounds: int = 5) -> list[Line]:
         store = b.store(source.rpartition(":")[2])
         with store.transaction() as tx:
             outbox.insert(tx, rows)
-        ours = Relay(source, store, b.engine.log, b.engine.contract, b.engine.clock, batch=BATCH, pause=1.0)
+        ours = Relay(source, store, b.engine.log, b.engine.contract, b.engine.clock, batch=BATCH, servers=True)
         ours.start()
         spent, _ = timed(lambda ours=ours: _emptied(ours))
         values.append(bare / spent)
@@ -198,6 +136,9 @@ class Waits:
 
     def __init__(self, name: str) -> None:
         self.name = name
+
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
+        return tx
 
     def learn(self, tx: Transaction, event: Event) -> Fate:  # noqa: ARG002
         time.sleep(0.005)
@@ -280,6 +221,9 @@ ALL: Mapping[str, tuple[Callable[[Bench], list[Line]], Callable[[Bench], list[Li
     "relay": (relay, lambda b: relay(b, 5_000, 3)),
     "peers": (peers, lambda b: peers(b, 1_500, 1)),
     "copies": (copies, lambda b: copies(b, 1_000, 1)),
+    "latency": (latency, lambda b: latency(b, 500, 5_000, 100, 1)),
+    "stages": (stages, lambda b: stages(b, 2_000, 1)),
+    "scale": (scale, lambda b: scale(b, 50_000, 5_000, 1)),
 }
 """Name → in full, quick."""
 

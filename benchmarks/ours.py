@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import signal
 import sys
@@ -39,6 +40,8 @@ def main(arguments: list[str]) -> None:
     service = Named(chosen.name, chosen.topics, city.load("jiangmen", known), chosen.now)
     consumer = Consumer(service, store, engine.log, engine.outbox(store))
     consumer.start()
+    gc.collect()
+    gc.freeze()  # as `jietong.up` does
     events, first, last, cpu = 0, 0.0, 0.0, (0.0, 0.0)
     while not told.is_set():
         begun, used = time.monotonic(), time.process_time()

@@ -41,6 +41,9 @@ class Idle:
     name = "idle"
     types = (APPROVAL,)
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Learned:  # noqa: ARG002 — it only looks at the event
         return Fate.APPLIED
 

@@ -30,7 +30,7 @@ TENDED = 5.0
 
 class Backend(Protocol):
     """`member` names this process in a consumer group, the same after a restart. `keys`: the folder of the city's keys.
-    `pause`: seconds between two looks at the log that nothing asks for."""
+    `servers`: log and stores are servers, whose answers take time and cost this process nothing."""
 
     @property
     def broker(self) -> Broker: ...
@@ -44,7 +44,7 @@ class Backend(Protocol):
     @property
     def member(self) -> str: ...
     @property
-    def pause(self) -> float: ...
+    def servers(self) -> bool: ...
     def store(self, name: str, *tables: MetaData) -> Store:
         """A database, opened once a process. Raises UsageError if its tables are not ours."""
         ...
@@ -68,7 +68,7 @@ class Embedded:
     """One folder, held by one process. UsageError if another one has it."""
 
     registry: Registry | None = None
-    member, pause = "", 0.0
+    member, servers = "", False
 
     def __init__(self, folder: Path, catalog: Catalog, log_cap: int = 4 * 1024**3) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -102,7 +102,7 @@ class Embedded:
 class OnServers:
     """Apache Kafka, PostgreSQL, a schema registry. Raises UsageError, in a line, for whatever of them is wrong."""
 
-    pause = 1.0
+    servers = True
 
     def __init__(self, settings: Settings, catalog: Catalog, name: str = "jietong") -> None:
         kafka, postgres, registry = _city_libraries()

@@ -81,7 +81,7 @@ class Engine:
     # -- movements -----------------------------------------------------------------------------------------------------
     def relay(self, store: Store, outbox: Outbox) -> Movement:
         mine = self.backend.single(f"{store.name} relay")
-        relay = Relay(outbox.source, store, self.log, self.contract, self.clock, pause=self.backend.pause)
+        relay = Relay(outbox.source, store, self.log, self.contract, self.clock, servers=self.backend.servers)
         return Relaying(relay, store, mine)
 
     def consume(self, service: Service, store: Store, outbox: Outbox) -> Movement:

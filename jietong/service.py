@@ -24,6 +24,10 @@ class Service(Protocol):
         """The event types it reads."""
         ...
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        """The transaction of a batch that is about these subjects, and no other: what all of them need may be read at once."""
+        ...
+
     def learn(self, tx: Transaction, event: Event) -> Learned:
         """Record the fact. Raises RejectedError or InvalidEventError if it is the event's own fault."""
         ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import os
 import signal
@@ -105,6 +106,8 @@ def run(settings: Settings, names: Sequence[str], say: Callable[[str], None], on
     try:
         programs = [program for name in names for program in wiring(name).programs(engine, pack)]
         city = start(settings, engine, _chosen(programs, only))
+        gc.collect()
+        gc.freeze()  # what a program is made of stays: its events alone are looked through for garbage
         say(f"ready: {pack.name.zh} at {city.address}")
         sys.stdout.flush()  # whoever waits for this line reads a pipe
         bug = _run(city.running, told, FEEDS in names and only is None, settings.watchdog)

@@ -197,8 +197,9 @@ class Consumer:
     def _process(self, records: Sequence[Record]) -> None:
         def work(tx: Transaction, work: Work) -> None:
             got = self._take(tx, work, records)
+            among = self.service.among(tx, sorted({stream.subject for stream in got.standing}))
             for stream in sorted(got.standing):
-                self._drain(tx, work, stream, got.standing[stream], got.fresh.get(stream, {}))
+                self._drain(among, work, stream, got.standing[stream], got.fresh.get(stream, {}))
             inbox.stand(tx, got.standing.items())
 
         failpoint.passing("consumer.before_batch")
@@ -327,8 +328,9 @@ class Consumer:
         if work.quiet or (after is not None and not quiet.reconciled(tx, after, subjects)):
             return  # another copy of us was faster
         tx.lock(subjects)
+        among = self.service.among(tx, sorted(subjects))
         for subject in subjects:
-            work.drafts += [self.outbox.prepare(draft) for draft in self.service.due(tx, subject, None)]
+            work.drafts += [self.outbox.prepare(draft) for draft in self.service.due(among, subject, None)]
 
     # -- what waits in the tables --------------------------------------------------------------------------------------
     def drain_stored(self, streams: Iterable[Stream]) -> None:

@@ -138,12 +138,12 @@ def recount(tx: Transaction, counters: Mapping[Stream, int]) -> None:
     add_up(tx, more)
 
 
-def pending(tx: Transaction, limit: int, after: int = 0) -> list[tuple[int, Envelope]]:
+def pending(tx: Transaction, limit: int, after: int = 0, but: tuple[int, int] = (0, 0)) -> list[tuple[int, Envelope]]:
     """The oldest rows not yet sent; `after` a row only to step over what is stuck, never as a position: ids become
-    visible out of order."""
+    visible out of order. `but` those from one row to another, which are being marked."""
     rows = tx.execute(
-        f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 AND n > :after ORDER BY n LIMIT :limit",
-        {"after": after, "limit": limit},
+        f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 AND n > :after AND (n < :first OR n > :last) ORDER BY n LIMIT :limit",
+        {"after": after, "first": but[0], "last": but[1], "limit": limit},
     )
     return [(row[0], envelope_of(row[1:])) for row in rows.all()]
 

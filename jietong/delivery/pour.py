@@ -27,6 +27,9 @@ class Deliveries:
     def __init__(self, name: str, types: Sequence[str], wanted: Callable[[Envelope], bool]) -> None:
         self.name, self.types, self.wanted = name, types, wanted
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Learned:  # noqa: ARG002
         return Fate.APPLIED
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 
 from jietong import failpoint
@@ -18,6 +20,9 @@ from jietong.store import Store, Transaction
 
 BATCH = 500
 SIGN_OF_LIFE = 60_000
+NONE = (0, 0)
+BETWEEN_LOOKS = 1.0
+"""Seconds between two looks at what is asked for again, where a look is a server's work."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +45,10 @@ class Relay:
         contract: Contract,
         clock: Callable[[], int],
         batch: int = BATCH,
-        pause: float = 0.0,
+        servers: bool = False,
     ) -> None:
-        """`pause`: seconds at least between two looks at what is asked for again, where a look is a server's work."""
+        """`servers`: store and log are, so a look at what is asked for again is not for every step, and the marks of a full
+        batch are written while the next one is read and sent."""
         self.source, self.store, self.broker, self.contract, self.clock, self.batch = (
             source,
             store,
@@ -53,13 +59,16 @@ class Relay:
         )
         self._announced: Head | None = None
         self._announced_at = 0
-        self._pause, self._looked = pause, float("-inf")
+        self._servers, self._looked = servers, float("-inf")
+        self._marking: Future[None] | None = None
+        self._flying = NONE
         self._after = self._passed = 0
         self._stuck: set[Stream] = set()
         self._noted: set[str] = set()
 
     def start(self) -> None:
         """At start and after every reconnect. Raises RewoundError; RetriableError while the log is away."""
+        self.settle()
         rebase.refuse_restored(self.store, self.broker, self.contract, self.source)
         self._provision()
         self._announced, self._noted = None, set()
@@ -71,25 +80,34 @@ class Relay:
         """
         resent = self._answer()
         with self.store.snapshot() as tx:
-            rows, head = outbox.pending(tx, self.batch, self._after), outbox.head(tx)
+            rows, head = outbox.pending(tx, self.batch, self._after, self._flying), outbox.head(tx)
         self._announce(head)
-        sent = self._send([row for row in rows if row[1].key.stream not in self._stuck])
         full = len(rows) == self.batch
+        sent = self._send([row for row in rows if row[1].key.stream not in self._stuck], self._servers and full)
         self._passed += sent
-        if self._stuck and full:
+        if not full:
+            self._passed_over()
+        elif self._stuck:
             self._after = rows[-1][0]
         else:
-            self._passed_over()
+            self._passed = 0
         return Sent(sent, resent, full)
+
+    def settle(self) -> None:
+        """Until what was sent is marked. RetriableError if it could not be: it will be sent again."""
+        marking, self._marking, self._flying = self._marking, None, NONE
+        if marking:
+            marking.result()
 
     def _passed_over(self) -> None:
         """All that waits was offered once: begin again at the oldest. RetriableError if the log took nothing of it."""
+        self.settle()
         stuck, passed = bool(self._stuck), self._passed
         self._after, self._passed, self._stuck = 0, 0, set()
         if stuck and not passed:
             raise RetriableError("the log acknowledges nothing of what waits")
 
-    def _send(self, rows: Sequence[tuple[int, Envelope]]) -> int:
+    def _send(self, rows: Sequence[tuple[int, Envelope]], aside: bool) -> int:
         if not rows:
             return 0
         self._note({envelope.key.type for _, envelope in rows})
@@ -97,11 +115,18 @@ class Relay:
         acknowledged = self.broker.append([self.contract.message(envelope) for _, envelope in rows])
         failpoint.passing("relay.after_ack")
         sent = _prefix_per_stream(rows, acknowledged, self._stuck)
+        self.settle()
+        if aside:
+            self._marking, self._flying = _beside(lambda: self._mark(sent)), (rows[0][0], rows[-1][0])
+        else:
+            self._mark(sent)
+        return len(sent)
+
+    def _mark(self, sent: Sequence[int]) -> None:
         with self.store.transaction() as tx:
             outbox.mark_sent(tx, sent)
             failpoint.passing("relay.before_mark_commit")
         failpoint.passing("relay.after_mark")
-        return len(sent)
 
     def _note(self, types: set[str]) -> None:
         """Which topics these are, before anything is in them: one made anew right after is another one then."""
@@ -115,6 +140,7 @@ class Relay:
 
     def beat(self) -> None:
         """The slow one: a topic made anew gets everything once again."""
+        self.settle()
         with self.store.snapshot() as tx:
             types = [
                 row[0]
@@ -162,10 +188,13 @@ class Relay:
                 positions.begin(tx, begins)
 
     def _answer(self) -> int:
-        """Requests to send again are idempotent and repeated: at least once is enough, no inbox."""
-        if (now := time.monotonic()) - self._looked < self._pause:
+        """Requests to send again are idempotent and repeated: at least once is enough, no inbox. None of them may be undone
+        by a mark that is still under way."""
+        now = time.monotonic()
+        if self._servers and now - self._looked < BETWEEN_LOOKS:
             return 0
         self._looked = now
+        self.settle()
         with self.store.snapshot() as tx:
             known = positions.load(tx, [RESEND])
         moves = [
@@ -191,6 +220,20 @@ class Relay:
         if data["after"] > outbox.written(tx, self.source, data["type"], data["subject"]):
             raise RewoundError(f"{data['asked_by']} knows more. {heads.restored(self.source)}")
         return outbox.resend(tx, self.source, data["type"], data["subject"], data["after"])
+
+
+def _beside(do: Callable[[], None]) -> Future[None]:
+    """Done by a thread of its own: a server's work costs this process next to nothing."""
+    done = Future[None]()
+
+    def work() -> None:
+        try:
+            done.set_result(do())
+        except BaseException as error:  # noqa: BLE001 — whoever waits for it is told
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="mark", daemon=True).start()
+    return done
 
 
 def _prefix_per_stream(

@@ -77,6 +77,7 @@ class Relaying:
         until = time.monotonic() + LEAVING
         while self.started and self.relay.step().more and time.monotonic() < until:
             pass
+        self.relay.settle()
 
 
 @dataclass(slots=True)

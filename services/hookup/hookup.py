@@ -18,8 +18,8 @@ from jietong.event import Draft, Event
 from jietong.service import Learned
 from jietong.store import Transaction, placeholders
 from jietong.workdays import Deadline, Pause, Workdays
+from services.hookup import ahead, knowing, promises, trench
 from services.hookup import permits as parallel
-from services.hookup import promises, trench
 from services.hookup.cases import (
     ACCEPTED_ON,
     AFTER,
@@ -122,6 +122,9 @@ class Hookup:
     def _operators(self, utility: str, regions: Sequence[str], on: date, red_line: str | None) -> list[str]:
         return [operator.id for operator in self.city.serving(utility, regions, on, red_line)]
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        return ahead.among(tx, subjects)
+
     def learn(self, tx: Transaction, event: Event) -> Learned:
         return self._learning.learn(tx, event)
 
@@ -214,7 +217,7 @@ class Hookup:
                 case.acknowledged = None
                 turn.tx.execute(UNANSWERED, {"subject": told.subject, "case": case.id, "since": None})
                 told.has["rest"] = True
-            if status != "AMENDED":
+            if status != "AMENDED" and told.has["rest"]:
                 _rest(turn.tx, told.subject, case)
             yield Draft(
                 type=REQUESTED, subject=told.subject, time=moment, operator=identity.operator, about=(case.id, str(case.round)),
@@ -437,7 +440,7 @@ class Hookup:
 
     def _wake(self, turn: _Turn, ahead: Sequence[Clock]) -> None:
         by = {"subject": turn.told.subject}
-        before = turn.tx.execute("SELECT at, guessed FROM wake WHERE subject = :subject", by).one()
+        before = turn.tx.execute(knowing.WAKES, by).one()
         guessed = self.clocks.published if any(clock.provisional for clock in ahead) else None
         now = (min(clock.notice for clock in ahead), guessed) if ahead else None
         if now is None and before:
@@ -514,9 +517,7 @@ class Hookup:
         """Tasks follow from the facts: opened with their cause and closed with it. One that a person has closed stays
         closed until its cause is gone and comes again."""
         told, due = turn.told, self._tasks(turn, wants)
-        rows = turn.tx.execute(
-            "SELECT id, kind, about, done, gone FROM task WHERE subject = :subject", {"subject": told.subject}
-        ).all()
+        rows = turn.tx.execute(knowing.TASKS, {"subject": told.subject}).all()
         stand = {(kind, about): (id, done, gone) for id, kind, about, done, gone in rows}
         for kind, about in sorted(due):
             id, done, gone = stand.get(

@@ -21,6 +21,11 @@ SUPPORTS = """SELECT type, item, standing, rows, work, phase, decision_kind, per
 functional_zone, decided, facts, missing, missing_due, extended, historical FROM support WHERE subject = :subject ORDER BY decided, type, item"""
 CASES = """SELECT work, operator, business_kind, phase, id, utility, requested, confirmed, round, content, data, progress, progressed,
 acknowledged, protection, plan, opened, asked, receipt FROM case_ WHERE subject = :subject"""
+PROJECT = "SELECT status, facts, site_regions, authority_region, functional_zone FROM project WHERE subject = :subject"
+WORKS = "SELECT work FROM work WHERE subject = :subject ORDER BY ordinal"
+DEMANDS = "SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject"
+WAKES = "SELECT at, guessed FROM wake WHERE subject = :subject"
+TASKS = "SELECT id, kind, about, done, gone FROM task WHERE subject = :subject"
 RARE = (
     "survey",
     "consent",
@@ -102,10 +107,7 @@ class Known:
         def rows(sql: str, rare: str | None = None) -> list[Row]:
             return tx.execute(sql, by).all() if rare is None or self.has[rare] else []
 
-        project = tx.execute(
-            "SELECT status, facts, site_regions, authority_region, functional_zone FROM project WHERE subject = :subject",
-            by,
-        ).one()
+        project = tx.execute(PROJECT, by).one()
         self.has: dict[str, bool] = dict(zip(RARE, map(bool, rows(HAS)[0]), strict=True))
         supports = rows(SUPPORTS)
         self.cancelled = project is not None and project[0] == "CANCELLED"
@@ -117,10 +119,10 @@ class Known:
             *(row[13] for row in supports),
         ]
         self.facts, self.mark = _pictured(tuple(text for text in told if text))
-        works = [row[0] for row in rows("SELECT work FROM work WHERE subject = :subject ORDER BY ordinal")]
+        works = [row[0] for row in rows(WORKS)]
         self.works = Works(works, [(work, previous) for work, previous in rows(LINEAGE, "lineage")])
         self.cases = {Identity(*row[:4]): _case_of(row) for row in rows(CASES)}
-        demands = rows("SELECT work, phase, demand, basis, operators FROM demand WHERE subject = :subject")
+        demands = rows(DEMANDS)
         self._demands = {(row[0], row[1]): Demand(row[2], row[3]) for row in demands}
         self.chosen = sorted({operator for row in demands for operator in loads(row[4])})
         self.consents: Mapping[str, Facts] = {

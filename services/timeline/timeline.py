@@ -142,6 +142,9 @@ class Timeline:
         self.types = tuple(sorted(topic for topic, spec in catalog.topics.items() if self.name in spec.readers))
         self._bell = bell
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Learned:
         """Keep the fact, fold its thread, and move whom it is about to the top of the list."""
         project = _place(event)

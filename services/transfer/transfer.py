@@ -73,6 +73,9 @@ class Transfers:
         return [operator.id for operator in self._city.serving(utility, regions, on)]
 
     # -- learn ---------------------------------------------------------------------------------------------------------
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Learned:
         """首次登记 has no former accounts: it is not for us."""
         if event.type == ANSWERED:

@@ -23,6 +23,7 @@ from jietong.backends import OnServers
 from jietong.broker import Message, Place, partition_of
 from jietong.catalog import HEADS, RESEND
 from jietong.cli import topics
+from jietong.delivery import relay
 from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.heads import Heads
@@ -118,7 +119,7 @@ class CityBench(Bench):
 
     def open(self, limit: Limit = NO_LIMIT, batch: int = 500) -> None:
         backend = self.ground.backend(self.url, **self.more)
-        backend.pause = 0.0  # relays look each time they are moved
+        relay.BETWEEN_LOOKS = 0.0  # each time they are moved
         self.engine = Engine(backend, "440700", self.types, clock=lambda: self.now)
         self.contract, self.log = self.engine.contract, self.engine.log  # pyright: ignore[reportAttributeAccessIssue]
         self.platform, self.store = self.engine.store("engineering", tables), self.engine.store("reader", done)  # pyright: ignore[reportAttributeAccessIssue]
@@ -148,8 +149,8 @@ class CityBench(Bench):
 
     # -- what happens --------------------------------------------------------------------------------------------------
     def send(self) -> None:
-        for relay in (self.relay, self.backwards):
-            patiently(self.engine.stopping)(lambda relay=relay: relay.step(0), lambda _: None)
+        for each in (self.relay, self.backwards):
+            patiently(self.engine.stopping)(lambda each=each: each.step(0), lambda _: None)
 
     def flow(self) -> int:
         self.send()

@@ -26,6 +26,9 @@ class Recorder:
     def __init__(self, name: str, *types: str, verdict: Callable[[Event], object] = lambda _: None) -> None:
         self.name, self.types, self.verdict = name, types, verdict
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Learned:
         tx.execute(NOTE, {**event.key._asdict(), "id": str(event.id)})
         self.verdict(event)

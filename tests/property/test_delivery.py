@@ -92,6 +92,9 @@ class TinyHookup:
 
     name, types = "hookup", ("approval", "project")
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Fate:
         d = event.data
         if event.type == "approval":
@@ -150,6 +153,9 @@ class Recorder:
         self.name, self.types, self.filtered = name, types, filtered
         self.refused: set[str] = set()
         self.poison: set[str] = set()
+
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        return tx
 
     def learn(self, tx: Transaction, event: Event) -> Fate:
         if event.data.get("kind") == self.filtered:

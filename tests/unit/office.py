@@ -15,6 +15,7 @@ from jietong.city import load as load_city
 from jietong.contract import Contract
 from jietong.event import Draft, Envelope, Event, Key
 from jietong.testing import MemoryStore
+from services.hookup.ahead import Ahead
 from services.hookup.hookup import Hookup
 from services.hookup.learning import (
     ABSENCE,
@@ -128,11 +129,12 @@ class Office:
         source: str | None = None,
         at: datetime | None = None,
     ) -> list[Draft]:
-        """One event; returns what the service says to it. `at`: when it happened (default: now)."""
+        """One event, in a batch with others; returns what the service says to it. `at`: when it happened (default: now)."""
         event = self._event(type, data, subject, source, at)
         with self.store.transaction() as tx:
-            self.service.learn(tx, event)
-            drafts = list(self.service.due(tx, event.subject, event))
+            among = Ahead(tx, sorted({subject, CODE, OTHER}))
+            self.service.learn(among, event)
+            drafts = list(self.service.due(among, event.subject, event))
         return self._heard(drafts)
 
     def learn(
@@ -193,7 +195,8 @@ class Office:
         for _ in range(100):
             with self.store.transaction() as tx:
                 subjects = self.service.waking(tx, round(until.timestamp() * 1000))
-                found = [draft for subject in subjects for draft in self.service.due(tx, subject, None)]
+                among = Ahead(tx, sorted(subjects))
+                found = [draft for subject in subjects for draft in self.service.due(among, subject, None)]
             if not subjects:
                 return drafts
             drafts += self._heard(found)

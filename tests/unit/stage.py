@@ -78,6 +78,9 @@ class Recorder:
         """By subject, when it has something to say of its own accord (ms)."""
         self.says: Callable[[str], Iterable[Draft]] = lambda subject: ()
 
+    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:
+        return tx
+
     def learn(self, tx: Transaction, event: Event) -> Fate:
         tx.execute("INSERT INTO done (subject, sequence, what) VALUES (:subject, :sequence, :what)",
                    {"subject": event.subject, "sequence": event.sequence, "what": event.data["what"]})  # fmt: skip

@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,11 +14,12 @@ import pytest
 from jietong.broker import Message, Record
 from jietong.catalog import HEADS, RESEND
 from jietong.delivery import heads, outbox
-from jietong.delivery.relay import Relay
+from jietong.delivery.relay import Relay, Sent
 from jietong.delivery.runner import Relaying
 from jietong.errors import InvalidEventError, RetriableError, RewoundError, UsageError
 from jietong.event import Draft, derived_id, follow_up_id
-from jietong.testing import MemoryLog
+from jietong.store import Transaction
+from jietong.testing import MemoryLog, MemoryStore
 from tests.unit.stage import CONTRACT, DECIDED, EPOCH, NOTED, PLATFORM, TOPICS, A, B, C, Stage, dying, key, moment
 
 
@@ -292,6 +294,86 @@ def asks(stage: Stage, type: str, subject: str | None, after: int, of: str = PLA
     relay = Relay(stage.own.source, stage.reader, stage.log, CONTRACT, lambda: stage.now)
     relay.start()
     relay.step()
+
+
+class Late:
+    """A store that lets no other thread begin a transaction before it is told to, or at all."""
+
+    def __init__(self, store: MemoryStore) -> None:
+        self.store, self.now, self.away = store, threading.Event(), False
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.store, name)
+
+    def transaction(self) -> contextlib.AbstractContextManager[Transaction]:
+        if threading.current_thread() is not threading.main_thread():
+            assert self.now.wait(10), "nobody went on"
+            if self.away:
+                raise RetriableError("away")
+        return self.store.transaction()
+
+
+def beside(stage: Stage) -> tuple[Relay, Late]:
+    """A relay on servers, in batches of three."""
+    late = Late(stage.platform)
+    relay = Relay(PLATFORM, late, stage.log, CONTRACT, lambda: stage.now, 3, servers=True)
+    relay.start()
+    return relay, late
+
+
+def test_the_next_batch_leaves_while_a_full_one_is_marked(stage: Stage) -> None:
+    for _ in range(4):
+        stage.emit(A)
+    relay, late = beside(stage)
+    assert relay.step() == Sent(3, 0, True)
+    assert unsent(stage) == [1, 2, 3, 4]
+    stage.log.append = told(stage.log.append, late.now.set)
+    assert relay.step() == Sent(1, 0, False)
+    assert unsent(stage) == []
+    assert [CONTRACT.envelope(r).key.sequence for r in stage.records()] == [1, 2, 3, 4]
+
+
+def test_marks_that_fail_beside_are_a_failed_step_and_all_goes_again(stage: Stage) -> None:
+    for _ in range(4):
+        stage.emit(A)
+    relay, late = beside(stage)
+    late.away = True
+    late.now.set()
+    relay.step()
+    with pytest.raises(RetriableError, match="away"):
+        relay.step()
+    late.away = False
+    relay.start()
+    while relay.step().more:
+        pass
+    assert unsent(stage) == []
+    assert sorted(CONTRACT.envelope(r).key.sequence for r in stage.records()) == [1, 1, 2, 2, 3, 3, 4, 4]
+
+
+def test_what_is_asked_for_is_not_undone_by_marks_under_way(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jietong.delivery.relay.BETWEEN_LOOKS", 0.0)
+    for _ in range(4):
+        stage.emit(A)
+    relay, late = beside(stage)
+    relay.step()
+    asks(stage, DECIDED, A, 1)
+    monkeypatch.setattr(relay, "settle", told(relay.settle, late.now.set, first=True))
+    assert relay.step().resent == 3
+    assert unsent(stage) == []
+    assert [CONTRACT.envelope(r).key.sequence for r in stage.records()] == [1, 2, 3, 2, 3, 4]
+
+
+def told(do: Callable[..., Any], tell: Callable[[], object], first: bool = False) -> Callable[..., Any]:
+    """It, telling so after, or before."""
+
+    def does(*given: object) -> object:
+        if first:
+            tell()
+        done = do(*given)
+        tell()
+        return done
+
+    return does
 
 
 def test_a_stream_asked_for_goes_again_after_its_sequence(stage: Stage) -> None:
