@@ -24,6 +24,8 @@ from jietong.settings import Settings
 from jietong.store import Store
 
 PLATFORM = "platform-"
+PATIENCE = 30.0
+"""Seconds that a program which starts waits for a registry that starts too."""
 TENDED = 5.0
 """Seconds between two looks at what the servers' sessions do."""
 
@@ -119,7 +121,7 @@ class OnServers:
         try:
             self.database = postgres.Database(settings.needed("database_url"))
             self.broker.check(catalog.topics)
-            names.check()
+            names.check(PATIENCE)
         except UsageError:
             self.close()
             raise

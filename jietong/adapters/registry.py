@@ -26,6 +26,8 @@ T = TypeVar("T")
 STRICT = "FULL_TRANSITIVE"
 VALUE = "-value"
 PUSH = "`jietong schema push`"
+BETWEEN = 0.5
+"""Seconds between two tries, at a start."""
 FRESH, UNKNOWN = 60.0, 30.0
 """Seconds until an id is looked up again that is known (the registry may have been built anew), or is not."""
 HASTE = 1.0
@@ -131,9 +133,9 @@ class Api:
             with self._client.stream(method, path, json=body, timeout=seconds) as response:
                 content = self._content(response, time.monotonic() + 2 * seconds)
         except httpx2.TimeoutException:
-            raise self._away(f"no answer within {seconds:g} s") from None
+            raise self._silent(f"no answer within {seconds:g} s") from None
         except (httpx2.HTTPError, UnicodeError) as error:  # the latter from a host that cannot be one
-            raise self._away(_reason(error)) from None
+            raise self._silent(_reason(error)) from None
         return self._meaning(method, response.status_code, content)
 
     def _content(self, response: httpx2.Response, until: float) -> bytes:
@@ -155,6 +157,8 @@ class Api:
             return None
         if method != "GET" and status in (400, 409, 422):
             raise UsageError(f"registry {self.url}: refused ({status}): {message}")
+        if status >= 500:
+            raise self._silent(f"answers {status} where a registry would not")
         if not 200 <= status < 300:
             told = (
                 "; is the path right? (Apicurio's is /apis/ccompat/v7)" if status // 100 == 3 or status == 404 else ""
@@ -179,8 +183,15 @@ class Api:
     def _away(self, why: str) -> RetriableError:
         return RetriableError(f"registry {self.url}: {why}")
 
+    def _silent(self, why: str) -> RetriableError:
+        return _SilentError(f"registry {self.url}: {why}")
+
     def _nonsense(self) -> RetriableError:
         return self._away("this is no registry's answer; is it the right URL? (Apicurio's path is /apis/ccompat/v7)")
+
+
+class _SilentError(RetriableError):
+    """It may be starting: nobody there, no answer, or one of trouble of its own."""
 
 
 class _TooLongError(RetriableError):
@@ -238,13 +249,19 @@ class ConfluentRegistry:
             if version
         ]
 
-    def check(self) -> None:
-        """At a program's start. Raises UsageError, one line: away or no registry, not let in, foreign, not registered."""
-        try:
-            there = self.api.topics()
-            missing = [schema for topic in self.catalog.schemas for schema in self._missing(topic, there)]
-        except RetriableError as error:
-            raise UsageError(f"{error} (SCHEMA_REGISTRY_URL)") from None
+    def check(self, patience: float = 0.0) -> None:
+        """At a program's start; `patience`: seconds to wait for a registry that is starting too. Raises UsageError, one
+        line: away or no registry, not let in, foreign, not registered."""
+        until = self._clock() + patience
+        while True:
+            try:
+                there = self.api.topics()
+                missing = [schema for topic in self.catalog.schemas for schema in self._missing(topic, there)]
+                break
+            except RetriableError as error:
+                if not isinstance(error, _SilentError) or self._clock() >= until:
+                    raise UsageError(f"{error} (SCHEMA_REGISTRY_URL)") from None
+                time.sleep(BETWEEN)
         if missing:
             first = f"{missing[0].topic} version {missing[0].version}"
             raise UsageError(f"registry {self.api.url}: {len(missing)} of {len(self._schemas)} schemas are not registered, "

@@ -24,7 +24,18 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-COPIED = ("jietong", "schemas", "services", "connectors", "cities", "mappings", "simulation", "deploy", "tests", "pyproject.toml")
+COPIED = (
+    "jietong",
+    "schemas",
+    "services",
+    "connectors",
+    "cities",
+    "mappings",
+    "simulation",
+    "deploy",
+    "tests",
+    "pyproject.toml",
+)
 SECONDS = 300
 AT_ONCE = 2
 RED, BROKEN = 1, (2, 3, 4, 5)

@@ -645,6 +645,26 @@ def test_at_the_start_what_keeps_us_out_is_said_in_a_line(desk: Desk, fault: str
     assert sentence in complaint(desk.registry())
 
 
+def test_at_the_start_a_registry_that_is_starting_too_is_waited_for(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk.fake.fault = lambda method, path: (503, b"")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            desk.fake.fault = lambda method, path: None
+
+    monkeypatch.setattr("jietong.adapters.registry.time.sleep", wait)
+    desk.registry().check(30.0)
+    assert len(waits) == 3
+    desk.fake.fault = lambda method, path: (401, {})
+    with pytest.raises(UsageError, match="PASSWORD"):
+        desk.registry().check(30.0)
+    assert len(waits) == 3, "a wrong password does not mend itself"
+
+
 def test_at_the_start_a_wrong_address_is_said_in_a_line(desk: Desk) -> None:
     assert "is the path right?" in complaint(desk.registry(url=desk.fake.url.removesuffix(PATH)))
     desk.fake.close()
