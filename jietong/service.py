@@ -1,4 +1,4 @@
-"""Port: a service, four functions over a transaction. It never publishes: it says what is due."""
+"""Port: a service, a few functions over a transaction. It never publishes: it says what is due."""
 
 from __future__ import annotations
 
