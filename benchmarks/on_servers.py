@@ -26,6 +26,7 @@ from benchmarks.city import BATCH, ROOT, WITHIN, Bench, bench, timed
 from benchmarks.city_latency import latency
 from benchmarks.city_scale import scale
 from benchmarks.city_stages import stages
+from benchmarks.scale import Idle
 from benchmarks.table import Line, markdown
 from jietong.adapters.postgres import PostgresStore
 from jietong.broker import Message, partition_of
@@ -33,7 +34,8 @@ from jietong.delivery import outbox
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.relay import Relay
 from jietong.delivery.tables import delivery
-from jietong.event import Draft, Event, Fate
+from jietong.event import Event
+from jietong.service import Learned
 from jietong.store import Transaction
 from services.hookup.tables import hookup
 
@@ -132,32 +134,15 @@ def _at_the_end(b: Bench, group: str) -> None:
 
 
 # -- copies ------------------------------------------------------------------------------------------------------------------
-class Waits:
+class Waits(Idle):
     """A service whose every event takes five milliseconds of somebody else's time."""
-
-    types = (workload.APPROVAL,)
 
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def among(self, tx: Transaction, subjects: Sequence[str]) -> Transaction:  # noqa: ARG002
-        return tx
-
-    def learn(self, tx: Transaction, event: Event) -> Fate:  # noqa: ARG002
-        time.sleep(0.005)
-        return Fate.APPLIED
-
-    def due(self, tx: Transaction, subject: str, cause: Event | None) -> Sequence[Draft]:  # noqa: ARG002
-        return ()
-
-    def remember(self, tx: Transaction, event: Event) -> None:
-        """Nothing."""
-
-    def subjects(self, tx: Transaction) -> Sequence[str]:  # noqa: ARG002
-        return ()
-
-    def waking(self, tx: Transaction, now: int) -> Sequence[str]:  # noqa: ARG002
-        return ()
+    def learn(self, tx: Transaction, event: Event) -> Learned:
+        time.sleep(0.005)  # the work itself, not a wait for anything
+        return super().learn(tx, event)
 
 
 def copies(b: Bench, events: int = 3_000, rounds: int = 3) -> list[Line]:

@@ -74,7 +74,7 @@ class EventCodec:
         return [self._arrival(value, headers) for value, headers in zip(bodies, msg.batch_headers, strict=True)]
 
     async def encode(self, msg: Any, serializer: Any = None) -> tuple[bytes, str | None]:
-        raise NotImplementedError
+        raise NotImplementedError  # the library's codec has it; a peer writes to its outbox alone
 
     async def encode_batch(self, msgs: Sequence[Any], serializer: Any = None) -> list[tuple[bytes, str | None]]:
         raise NotImplementedError
