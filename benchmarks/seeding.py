@@ -26,11 +26,12 @@ WHICH = "FROM n JOIN subject ON s = i % :subjects JOIN body ON b = i % :bodies"
 ID = """lower(hex(randomblob(4)) || '-' || hex(randomblob(2)) || '-4' || substr(hex(randomblob(2)), 2) || '-8' ||
 substr(hex(randomblob(2)), 2) || '-' || hex(randomblob(6)))"""
 OUTBOX = f"""{COUNTING} INSERT INTO outbox (id, source, aggregatetype, aggregateid, type, sequence, fingerprint,
-payload, time, recorded, sent) SELECT {ID}, :source, 'project', code, :type, i / :subjects + 1, fingerprint, payload,
-1772413200000 + i, 1772413200040 + i, :sent {WHICH}"""
+payload, time, recorded) SELECT {ID}, :source, 'project', code, :type, i / :subjects + 1, fingerprint, payload,
+1772413200000 + i, 1772413200040 + i {WHICH}"""
 INBOX = f"""{COUNTING} INSERT INTO inbox (source, type, subject, sequence, id, digest, fate, fingerprint, body, time,
 recorded, settled) SELECT :source, :type, code, i / :subjects + 1, {ID}, digest, 'applied', fingerprint, payload,
 1772413200000 + i, 1772413200040 + i, 1772413200080 + i {WHICH}"""
+UNSENT = "INSERT INTO unsent (n) SELECT n FROM outbox"
 COUNTER = "INSERT INTO counter (source, type, subject, sequence) SELECT :source, :type, code, :each FROM subject"
 TOTAL = "INSERT INTO total (source, type, sequence) VALUES (:source, :type, :rows)"
 STREAM = (
@@ -51,23 +52,23 @@ def approvals(contract: Contract, count: int) -> list[Envelope]:
 
 def outbox(path: Path, subjects: Sequence[str], bodies: Sequence[Envelope], each: int, sent: bool) -> None:
     """A database whose outbox has so many approvals of each project."""
-    _seed(path, subjects, bodies, each, (OUTBOX, COUNTER, TOTAL), sent)
+    _seed(path, subjects, bodies, each, (OUTBOX, COUNTER, TOTAL, *(() if sent else (UNSENT,))))
 
 
 def inbox(path: Path, subjects: Sequence[str], bodies: Sequence[Envelope], each: int) -> None:
     """A database whose inbox has applied so many approvals of each project."""
-    _seed(path, subjects, bodies, each, (INBOX, STREAM), sent=True)
+    _seed(path, subjects, bodies, each, (INBOX, STREAM))
 
 
 def _seed(
-    path: Path, subjects: Sequence[str], bodies: Sequence[Envelope], each: int, statements: Sequence[str], sent: bool
+    path: Path, subjects: Sequence[str], bodies: Sequence[Envelope], each: int, statements: Sequence[str]
 ) -> None:
     SqliteStore(path, delivery).close()
     if not each:
         return
     named = {
         "rows": each * len(subjects), "subjects": len(subjects), "bodies": len(bodies), "each": each,
-        "source": SOURCE, "type": APPROVAL, "sent": int(sent),
+        "source": SOURCE, "type": APPROVAL,
     }  # fmt: skip
     with closing(sqlite3.connect(path)) as db:
         db.execute("PRAGMA synchronous = OFF")  # only while seeding: what is measured opens it anew

@@ -30,6 +30,7 @@ from starlette.staticfiles import StaticFiles
 from jietong import backends, catalog, city
 from jietong import settings as settings_
 from jietong.around import logs, metrics
+from jietong.delivery import outbox
 from jietong.engine import Engine, Program, Running, now_millis
 from jietong.errors import RetriableError, UsageError
 from jietong.event import Fate
@@ -293,7 +294,7 @@ def _open_tasks(name: str, running: Running) -> Iterable[tuple[str, int]]:
 def _tables(running: Running) -> Iterable[tuple[str, dict[str, float]]]:
     held = "SELECT fate, count(*) FROM inbox WHERE fate IN ('waiting', 'parked', 'dead') GROUP BY fate"
     for name, store in _ours(running):
-        unsent = _asked(store, "SELECT count(*), min(recorded) FROM outbox WHERE sent = 0")
+        unsent = _asked(store, outbox.DEPTH)
         if unsent is not None:
             [(depth, oldest)] = unsent
             fates = {str(row[0]): row[1] for row in _asked(store, held) or ()}

@@ -66,7 +66,7 @@ def at_rest(engine: Engine) -> bool:
     for name, store in engine.stores.items():
         if not name.startswith(PLATFORM):
             with store.snapshot() as tx:
-                if tx.execute("SELECT 1 FROM outbox WHERE sent = 0 LIMIT 1").one() or tx.execute(WAITING).one():
+                if tx.execute("SELECT 1 FROM unsent LIMIT 1").one() or tx.execute(WAITING).one():
                     return False
                 at = tx.execute('SELECT topic, partition, "offset" FROM position').all()
             topics = engine.log.topics({topic for topic, _, _ in at})

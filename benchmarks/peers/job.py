@@ -64,7 +64,11 @@ SELECT u.*, 'applied', %(now)s FROM {{rows}} AS u ON CONFLICT DO NOTHING
 RETURNING source, type, subject, sequence""",
     INBOX,
 )
-SEND = _statement(f"INSERT INTO outbox ({', '.join(OUTBOX)}) SELECT * FROM {{rows}} AS u", OUTBOX)
+SEND = _statement(
+    f"""WITH kept AS (INSERT INTO outbox ({", ".join(OUTBOX)}) SELECT * FROM {{rows}} AS u RETURNING n)
+INSERT INTO unsent (n) SELECT n FROM kept""",
+    OUTBOX,
+)
 COUNT = _statement(
     f"""INSERT INTO counter ({", ".join(COUNTER)}) SELECT * FROM {{rows}} AS u
 ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + excluded.sequence

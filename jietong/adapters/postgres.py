@@ -416,6 +416,8 @@ class _NumberLoader(Loader):
 # -- statements ----------------------------------------------------------------------------------------------------------
 PART = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|::|%|:([A-Za-z_]\w*)")
 INSERT = re.compile(r"\s*INSERT INTO (\w+) \(([^()]*)\)\s+VALUES \(([^()]*)\)(.*)", re.DOTALL)
+CHOOSE = re.compile(r"\s*INSERT INTO (\w+) \(([^()]*)\) SELECT ([\w, ]+) FROM (\w+) WHERE (.*)", re.DOTALL)
+DELETE = re.compile(r"\s*DELETE FROM (\w+) WHERE (.*)", re.DOTALL)
 UPDATE = re.compile(r"\s*UPDATE (\w+) SET (.*?)\s+WHERE (.*)", re.DOTALL)
 EQUAL = re.compile(r"\s*\"?(\w+)\"? = (:\w+|\d+|'[^']*')\s*")
 UNIQUE = re.compile(r"ON CONFLICT \(([^()]*)\) DO UPDATE")
@@ -450,6 +452,12 @@ def _arrayed(statement: str) -> tuple[str, str, list[tuple[str, str]], Sequence[
     """(form with {from}, table, [(parameter, column)], what must be unique) of a statement that can be put so."""
     if found := INSERT.fullmatch(statement):
         return _inserting(*(str(part) for part in found.groups()))
+    if found := CHOOSE.fullmatch(statement):
+        table, columns, chosen, of, where = (str(part) for part in found.groups())
+        these = ", ".join(f"{of}.{name.strip()}" for name in chosen.split(","))
+        return _where(f"INSERT INTO {table} ({columns}) SELECT {these} FROM {of}, {{rows}}", of, where)
+    if found := DELETE.fullmatch(statement):
+        return _where(f"DELETE FROM {found[1]} USING {{rows}}", found[1], found[2])
     if found := UPDATE.fullmatch(statement):
         return _updating(*(str(part) for part in found.groups()))
     return None
@@ -475,6 +483,14 @@ def _inserting(
     )
 
 
+def _where(form: str, table: str, where: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
+    tests = [EQUAL.fullmatch(part) for part in where.split(" AND ")]
+    if not all(tests):
+        return None
+    pairs = [(part[2][1:], part[1]) for part in tests if part and part[2].startswith(":")]
+    return f"{form} WHERE {_same(table, tests)}", table, pairs, [parameter for parameter, _ in pairs]
+
+
 def _updating(table: str, changes: str, where: str) -> tuple[str, str, list[tuple[str, str]], Sequence[str]] | None:
     sets = [EQUAL.fullmatch(part) for part in changes.split(",")]
     tests = [EQUAL.fullmatch(part) for part in where.split(" AND ")]
@@ -484,9 +500,12 @@ def _updating(table: str, changes: str, where: str) -> tuple[str, str, list[tupl
     if len({parameter for parameter, _ in pairs}) != len(pairs):
         return None
     changed = ", ".join(f'"{part[1]}" = {_value(part[2])}' for part in sets if part)
-    same = " AND ".join(f'{table}."{part[1]}" = {_value(part[2])}' for part in tests if part)
     unique = [part[2][1:] for part in tests if part and part[2].startswith(":")]
-    return f"UPDATE {table} SET {changed} FROM {{rows}} WHERE {same}", table, pairs, unique
+    return f"UPDATE {table} SET {changed} FROM {{rows}} WHERE {_same(table, tests)}", table, pairs, unique
+
+
+def _same(table: str, tests: Iterable[re.Match[str] | None]) -> str:
+    return " AND ".join(f'{table}."{part[1]}" = {_value(part[2])}' for part in tests if part)
 
 
 def _value(text: str) -> str:

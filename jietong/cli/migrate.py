@@ -37,7 +37,7 @@ from jietong.store import Transaction
 
 MIGRATED = "migrated"
 """The mark of a program that has moved; its value names the log that it came from."""
-OF_THE_LOG = ("position", "relayed")
+OF_THE_LOG = ("position", "relayed", "unsent")
 """Tables that say something of the old log only."""
 AT_ONCE = 1000
 PATIENCE = 30.0
@@ -252,12 +252,13 @@ def _copy(tx: SqliteTransaction, connection: Connection, tables: Iterable[Table]
 
 
 def _begin(old: Old, new: backends.OnServers, move: Move, connection: Connection) -> None:
-    """What it reads begins where the new log does; and the mark that it has moved."""
+    """What it reads begins where the new log does, which has nothing of its outbox; and the mark that it has moved."""
     with closing(opened(move.files[-1])) as store, store.snapshot() as tx:
         topics = [row[0] for row in tx.execute("SELECT DISTINCT topic FROM position").all()]
     begins = positions.beginnings(new.broker, sorted(topics))
     _insert(connection, delivery.tables["position"], [at._asdict() for at in begins])
     _insert(connection, delivery.tables["mark"], [{"name": MIGRATED, "value": old.log}])
+    connection.exec_driver_sql("INSERT INTO unsent (n) SELECT n FROM outbox")
 
 
 def _pages(tx: SqliteTransaction, table: Table) -> Iterator[list[dict[str, Any]]]:
@@ -269,13 +270,12 @@ def _pages(tx: SqliteTransaction, table: Table) -> Iterator[list[dict[str, Any]]
 
 
 def _insert(connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Values as a driver has them: what is JSON is text of it, and stays the same text. What was sent is not, in this log."""
+    """Values as a driver has them: what is JSON is text of it, and stays the same text."""
     if not rows:
         return
     spelled = connection.dialect.identifier_preparer
     columns = ", ".join(spelled.format_column(column) for column in table.columns)
-    sent = ("outbox", "sent")
-    values = ", ".join("0" if (table.name, c.name) == sent else f"%({c.name})s" for c in table.columns)
+    values = ", ".join(f"%({column.name})s" for column in table.columns)
     given = [{column.name: fitted(column.type, row[column.name]) for column in table.columns} for row in rows]
     try:
         connection.exec_driver_sql(f"INSERT INTO {spelled.format_table(table)} ({columns}) VALUES ({values})", given)

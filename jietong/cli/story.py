@@ -87,7 +87,7 @@ def _written(
     store: Store, streams: Iterable[tuple[str, str]], subjects: Sequence[str]
 ) -> Iterator[tuple[Envelope, bool]]:
     marks, named = placeholders("s", subjects)
-    sql = f"""SELECT sent, {outbox.COLUMNS} FROM outbox
+    sql = f"""SELECT {outbox.SENT}, {outbox.COLUMNS} FROM outbox
     WHERE source = :source AND type = :type AND aggregateid IN ({marks})"""
     with store.snapshot() as tx:
         rows = [row for s, t in streams for row in tx.execute(sql, {**named, "source": s, "type": t}).all()]

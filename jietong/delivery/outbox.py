@@ -19,17 +19,24 @@ from jietong.identifiers import kind_of
 from jietong.store import Bell, Row, Transaction
 
 COLUMNS = "source, type, aggregateid, sequence, id, fingerprint, payload, time, recorded, cause, supersedes, operator, traceparent"
-INSERT = f"""INSERT INTO outbox ({COLUMNS}, aggregatetype, sent)
+INSERT = f"""INSERT INTO outbox ({COLUMNS}, aggregatetype)
 VALUES (:source, :type, :aggregateid, :sequence, :id, :fingerprint, :payload, :time, :recorded, :cause, :supersedes, :operator,
-        :traceparent, :aggregatetype, :sent)"""
+        :traceparent, :aggregatetype)"""
 COUNT = """INSERT INTO counter (source, type, subject, sequence) VALUES (:source, :type, :subject, :more)
 ON CONFLICT (source, type, subject) DO UPDATE SET sequence = counter.sequence + :more RETURNING sequence"""
 TOTAL = """INSERT INTO total (source, type, sequence) VALUES (:source, :type, :more)
 ON CONFLICT (source, type) DO UPDATE SET sequence = total.sequence + :more"""
 REBASED = "rebased"
 """The mark of an outbox that was given back what it had lost: whoever made those events may make them again."""
-LAST_OF_EACH = """UPDATE outbox SET sent = 0 WHERE type = :type AND sequence = (SELECT sequence FROM counter c
-WHERE c.source = outbox.source AND c.type = outbox.type AND c.subject = outbox.aggregateid)"""
+PENDING = f"""SELECT n, {COLUMNS} FROM (SELECT n FROM unsent WHERE n > :after AND (n < :first OR n > :last) ORDER BY n LIMIT :limit) AS next
+JOIN outbox USING (n) ORDER BY n"""
+DEPTH = "SELECT count(*), (SELECT recorded FROM outbox WHERE n = (SELECT min(n) FROM unsent)) FROM unsent"
+"""How many rows wait, and when the oldest of them was recorded: cheap however many there are."""
+SENT = "NOT EXISTS (SELECT 1 FROM unsent u WHERE u.n = outbox.n)"
+OF_KEY = "source = :source AND type = :type AND aggregateid = :subject AND sequence = :sequence"
+WAITS = "INSERT INTO unsent (n) SELECT n FROM outbox WHERE id = :id"
+AGAIN = "INSERT INTO unsent (n) SELECT n FROM outbox WHERE {} ON CONFLICT (n) DO NOTHING"
+LAST = "sequence = (SELECT sequence FROM counter c WHERE c.source = outbox.source AND c.type = outbox.type AND c.subject = outbox.aggregateid)"
 
 
 class Head(NamedTuple):
@@ -115,17 +122,26 @@ def mark(tx: Transaction, name: str) -> None:
 
 
 def keep(tx: Transaction, envelopes: Iterable[Envelope], sent: bool = False) -> None:
-    """Keep rows as they are numbered; their counters and totals are the caller's."""
+    """Keep rows as they are numbered, to be sent unless they are; their counters and totals are the caller's."""
     rows: list[dict[str, Any]] = [
         {
             "source": e.key.source, "type": e.key.type, "aggregateid": e.key.subject, "sequence": e.key.sequence, "id": str(e.id),
             "fingerprint": e.fingerprint, "payload": e.body, "time": e.time, "recorded": e.recorded, "operator": e.operator,
             "cause": str(e.cause) if e.cause else None, "supersedes": str(e.supersedes) if e.supersedes else None,
-            "traceparent": e.traceparent, "aggregatetype": kind_of(e.key.subject) or "", "sent": int(sent),
+            "traceparent": e.traceparent, "aggregatetype": kind_of(e.key.subject) or "",
         }
         for e in envelopes
     ]  # fmt: skip
     tx.execute_many(INSERT, rows)
+    if not sent:
+        tx.execute_many(WAITS, [{"id": row["id"]} for row in rows])
+
+
+def drop(tx: Transaction, keys: Iterable[Key]) -> None:
+    """Take rows away; their counters and totals are the caller's."""
+    rows = [key._asdict() for key in keys]
+    tx.execute_many(f"DELETE FROM unsent WHERE n IN (SELECT n FROM outbox WHERE {OF_KEY})", rows)
+    tx.execute_many(f"DELETE FROM outbox WHERE {OF_KEY}", rows)
 
 
 def recount(tx: Transaction, counters: Mapping[Stream, int]) -> None:
@@ -142,14 +158,14 @@ def pending(tx: Transaction, limit: int, after: int = 0, but: tuple[int, int] = 
     """The oldest rows not yet sent; `after` a row only to step over what is stuck, never as a position: ids become
     visible out of order. `but` those from one row to another, which are being marked."""
     rows = tx.execute(
-        f"SELECT n, {COLUMNS} FROM outbox WHERE sent = 0 AND n > :after AND (n < :first OR n > :last) ORDER BY n LIMIT :limit",
+        PENDING,
         {"after": after, "first": but[0], "last": but[1], "limit": limit},
     )
     return [(row[0], envelope_of(row[1:])) for row in rows.all()]
 
 
 def mark_sent(tx: Transaction, numbers: Iterable[int]) -> None:
-    tx.execute_many("UPDATE outbox SET sent = 1 WHERE n = :n", [{"n": n} for n in numbers])
+    tx.execute_many("DELETE FROM unsent WHERE n = :n", [{"n": n} for n in numbers])
 
 
 def head(tx: Transaction) -> Head:
@@ -161,7 +177,7 @@ def head(tx: Transaction) -> Head:
 
 def depth(tx: Transaction) -> tuple[int, int | None]:
     """How many rows wait to be sent, and when the oldest of them was recorded."""
-    count, oldest = tx.execute("SELECT count(*), min(recorded) FROM outbox WHERE sent = 0").all()[0]
+    count, oldest = tx.execute(DEPTH).all()[0]
     return count, oldest
 
 
@@ -180,17 +196,17 @@ def written(tx: Transaction, source: str, type: str, subject: str | None) -> int
 
 
 def resend(tx: Transaction, source: str, type: str, subject: str | None, after: int) -> int:
-    """Clear sent marks: one subject's rows after a sequence; without a subject the last row of every subject, and
-    ordinary gaps ask for the rest. Returns how many will go again."""
+    """Let wait again: one subject's rows after a sequence; without a subject the last row of every subject, and ordinary
+    gaps ask for the rest. Returns how many will go again."""
     if subject is None:
-        return tx.execute(LAST_OF_EACH, {"type": type}).rowcount
-    return tx.execute("UPDATE outbox SET sent = 0 WHERE source = :source AND type = :type AND aggregateid = :subject AND sequence > :after",
+        return tx.execute(AGAIN.format(f"type = :type AND {LAST}"), {"type": type}).rowcount
+    return tx.execute(AGAIN.format("source = :source AND type = :type AND aggregateid = :subject AND sequence > :after"),
                       {"source": source, "type": type, "subject": subject, "after": after}).rowcount  # fmt: skip
 
 
 def resend_all(tx: Transaction, type: str) -> int:
     """Everything of a type: its topic was made anew."""
-    return tx.execute("UPDATE outbox SET sent = 0 WHERE type = :type", {"type": type}).rowcount
+    return tx.execute(AGAIN.format("type = :type"), {"type": type}).rowcount
 
 
 def envelope_of(row: Row) -> Envelope:

@@ -34,10 +34,10 @@ from jietong.store import Store, Transaction, placeholders
 PAGE = 500
 OURS = "jietong."
 """Types of the delivery core itself: nobody keeps an inbox of them, so nobody can give one back."""
-BY_ID = f"SELECT sent, {outbox.COLUMNS} FROM outbox WHERE id IN ({{marks}})"
-OF_STREAM = f"""SELECT sent, {outbox.COLUMNS} FROM outbox WHERE source = :source AND type = :type AND aggregateid = :subject
+BY_ID = f"SELECT {outbox.SENT}, {outbox.COLUMNS} FROM outbox WHERE id IN ({{marks}})"
+OF_STREAM = f"""SELECT {outbox.SENT}, {outbox.COLUMNS} FROM outbox WHERE source = :source AND type = :type AND aggregateid = :subject
 ORDER BY sequence"""
-SENT = """SELECT type, count(*) FROM outbox WHERE source = :source AND (sent = 1 OR length(fingerprint) = 0) GROUP BY type"""
+SENT = f"""SELECT type, count(*) FROM outbox WHERE source = :source AND ({outbox.SENT} OR length(fingerprint) = 0) GROUP BY type"""
 PASSED = """SELECT type, subject, last FROM stream s WHERE source = :source AND last > 0 AND NOT EXISTS (SELECT 1 FROM inbox i
 WHERE i.source = s.source AND i.type = s.type AND i.subject = s.subject AND i.sequence = s.last)"""
 HAS = f"""SELECT digest, {inbox.COLUMNS} FROM inbox WHERE source = :source AND (type, subject, sequence) > (:type, :subject, :sequence)
@@ -158,9 +158,7 @@ class Rebase:
         return announced, known
 
     def _apply(self, tx: Transaction, plan: Plan, confirmed: bool) -> None:
-        gone = [*plan.dropped, *(key for key, _ in plan.moved)]
-        tx.execute_many("DELETE FROM outbox WHERE source = :source AND type = :type AND aggregateid = :subject AND sequence = :sequence",
-                        [key._asdict() for key in gone])  # fmt: skip
+        outbox.drop(tx, [*plan.dropped, *(key for key, _ in plan.moved)])
         outbox.keep(tx, plan.back, sent=True)
         outbox.keep(tx, [envelope for _, envelope in plan.moved])
         outbox.keep(tx, plan.voids, sent=True)  # last: the newest id is then one that no backup of before can have

@@ -20,7 +20,7 @@ from jietong.store import Store, Transaction
 PAGE = 1000
 OURS = "jietong."
 """Types of the delivery core itself: relays read them and keep no inbox."""
-OWED = """SELECT source, type, aggregateid, sequence FROM outbox WHERE sent = 0"""
+OWED = """SELECT source, type, aggregateid, sequence FROM unsent JOIN outbox USING (n)"""
 ROWS = """SELECT c.source, c.type, c.subject, c.sequence, count(o.n), coalesce(max(o.sequence), 0) FROM counter c
 LEFT JOIN outbox o ON o.source = c.source AND o.type = c.type AND o.aggregateid = c.subject GROUP BY 1, 2, 3"""
 PRESENT = (

@@ -44,11 +44,11 @@ Table(
     Column("operator", Text),
     Column("traceparent", Text),
     Column("format", Integer, nullable=False, server_default="1"),
-    Column("sent", Integer, nullable=False, server_default="0"),
     UniqueConstraint("source", "type", "aggregateid", "sequence"),
     sqlite_autoincrement=True,
 )  # fmt: skip
-Index("pending", delivery.tables["outbox"].c.n, sqlite_where=text("sent = 0"), postgresql_where=text("sent = 0"))
+Table("unsent", delivery, Column("n", NUMBER, primary_key=True, autoincrement=False))
+"""The rows of the outbox that wait for the log: a mark is one of these less, and an event is written once."""
 
 Table(
     "counter", delivery,

@@ -17,7 +17,7 @@ from kafka.errors import KafkaTimeoutError
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.schema import CreateTable
 
-from jietong.adapters import kafka
+from jietong.adapters import kafka, postgres
 from jietong.adapters.kafka import ANSWER, KafkaLog, Wire
 from jietong.adapters.postgres import Database, PostgresStore
 from jietong.broker import Message, Place, Reader, Record, partition_of
@@ -147,6 +147,31 @@ def test_many_rows_are_one_statement_and_twice_the_same_key_are_still_two_change
         )
     with kept.snapshot() as tx:
         assert tx.execute("SELECT text FROM note WHERE n IN (1, 2, 8) ORDER BY n").all() == [("b",), ("2!",), ("8!",)]
+
+
+CHOOSE = "INSERT INTO chosen (n) SELECT n FROM note WHERE n = :n AND text = :text"
+DELETE = "DELETE FROM note WHERE n = :n AND text = :text"
+SEVERAL = [{"n": 3, "text": "3"}, {"n": 4, "text": "another"}, {"n": 999, "text": "none"}, {"n": 5, "text": "5"}]
+
+
+def test_many_rows_chosen_or_deleted_are_those_each_would_have_been_alone(database: Database) -> None:
+    kept = store(database)
+    with kept.transaction() as tx:
+        tx.execute_many("INSERT INTO note (n, text) VALUES (:n, :text)", [{"n": n, "text": f"{n}"} for n in range(9)])
+    for many in (True, False):  # as one statement, and each for itself: one of them comes twice
+        with kept.transaction() as tx:
+            tx.execute("CREATE TEMPORARY TABLE chosen (n bigint) ON COMMIT DROP")
+            tx.execute_many(CHOOSE, SEVERAL if many else [*SEVERAL, SEVERAL[0]])
+            chosen = tx.execute("SELECT n FROM chosen ORDER BY n").all()
+            assert chosen == ([(3,), (5,)] if many else [(3,), (3,), (5,)])
+    with pytest.raises(LookupError), kept.transaction() as tx:
+        assert tx.execute_many(DELETE, SEVERAL) == 2
+        assert tx.execute("SELECT n FROM note ORDER BY n").all() == [(0,), (1,), (2,), (4,), (6,), (7,), (8,)]
+        raise LookupError
+    with kept.transaction() as tx:
+        assert tx.execute_many(DELETE, [*SEVERAL, SEVERAL[0]]) == 2, "a row is deleted once"
+    types = {"note.n": "bigint", "note.text": "text"}
+    assert all(postgres.arrayed(statement, types) for statement in (CHOOSE, DELETE)), "one statement over arrays"
 
 
 def test_a_database_that_goes_away_is_waited_for_and_comes_back(real: servers.City, database: Database) -> None:

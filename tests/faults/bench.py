@@ -91,7 +91,7 @@ class Bench:
     def keep(self, *envelopes: Envelope) -> list[Message]:
         """Their records, which the relay will not send: the test does."""
         with self.platform.transaction() as tx:
-            mark_sent(tx, [row[0] for row in tx.execute("SELECT n FROM outbox WHERE sent = 0").all()])
+            mark_sent(tx, [row[0] for row in tx.execute("SELECT n FROM unsent").all()])
         return [self.contract.message(envelope) for envelope in envelopes]
 
     def send(self) -> None:

@@ -281,7 +281,7 @@ def test_f29_what_a_clock_a_day_ahead_put_off_is_tried_again_when_it_is_right(be
     bench.take()
     assert bench.completeness.beat(bench.now) == 1, "it asks for the gap"
     with bench.store.transaction() as tx:
-        tx.execute("UPDATE outbox SET sent = 1")  # and what it asked is lost
+        tx.execute("DELETE FROM unsent")  # and what it asked is lost
     bench.now -= day
     bench.verdict = lambda _: None
     assert bench.fates()[parked.key] == "parked"

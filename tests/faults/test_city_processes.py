@@ -19,6 +19,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 import jietong
+from jietong.delivery import outbox
 from simulation.plan import plan
 from simulation.servers import Server, together
 from tests.faults.harness import FULL, ROOT, Process, told, until
@@ -103,7 +104,7 @@ def caught(town: Town, more: int) -> bool:
 
 def marked(town: Town) -> int:
     """Rows that the relay knows to be in the log, of a type that it alone writes."""
-    return town.sql("investment", "SELECT count(*) FROM outbox WHERE sent = 1 AND type = %s", REGISTERED)[0][0]
+    return town.sql("investment", f"SELECT count(*) FROM outbox WHERE {outbox.SENT} AND type = %s", REGISTERED)[0][0]
 
 
 def written(town: Town) -> int:
@@ -111,7 +112,7 @@ def written(town: Town) -> int:
 
 
 def unsent(town: Town) -> int:
-    return town.sql("investment", "SELECT count(*) FROM outbox WHERE sent = 0")[0][0]
+    return town.sql("investment", "SELECT count(*) FROM unsent")[0][0]
 
 
 @SHARED
@@ -389,8 +390,8 @@ def next_release(folder: Path) -> Path:
         "def upgrade(op):\n    import sqlalchemy as sa\n\n"
         '    op.add_column("outbox", sa.Column("noted", sa.Text()))\n'
     )
-    changed(folder / "jietong/delivery/outbox.py", ("aggregatetype, sent)", "aggregatetype, sent, noted)"),
-            (":aggregatetype, :sent)", ":aggregatetype, :sent, :noted)"), ('"sent": int(sent),', '"sent": int(sent), "noted": "new",'))  # fmt: skip
+    changed(folder / "jietong/delivery/outbox.py", ("COLUMNS}, aggregatetype)", "COLUMNS}, aggregatetype, noted)"),
+            (":aggregatetype)", ":aggregatetype, :noted)"), ('"aggregatetype": ', '"noted": "new", "aggregatetype": '))  # fmt: skip
     changed(
         folder / "jietong/delivery/tables.py", ('Column("operator"', 'Column("noted", Text),\n    Column("operator"')
     )

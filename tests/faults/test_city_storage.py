@@ -77,7 +77,7 @@ def test_f23_while_the_brokers_disk_is_full_approvals_commit_and_the_outbox_grow
 
 
 def unsent_rows(town: Town) -> int:
-    return town.sql("investment", "SELECT count(*) FROM outbox WHERE sent = 0")[0][0]
+    return town.sql("investment", "SELECT count(*) FROM unsent")[0][0]
 
 
 # -- F25 ---------------------------------------------------------------------------------------------------------------

@@ -168,7 +168,11 @@ def test_status_names_the_process_that_runs_the_city_and_its_alarms(running: Sma
 
 
 def test_an_unsent_row_shows_with_its_age(jietong: Run, folder: Path) -> None:
-    change(folder / "investment.db", "UPDATE outbox SET sent = 0, recorded = recorded - 60000 WHERE n = 1")
+    change(
+        folder / "investment.db",
+        "UPDATE outbox SET recorded = recorded - 60000 WHERE n = 1",
+        "INSERT INTO unsent (n) VALUES (1)",
+    )
     [row] = [program for program in told(jietong, "status")["programs"] if program["program"] == "investment"]
     assert row["unsent"] == 1
     assert row["oldest_seconds"] > 59
@@ -516,7 +520,7 @@ def test_whatever_does_not_add_up_is_named_with_its_number(
 
 
 def test_what_is_unsent_or_not_read_yet_adds_up(jietong: Run, folder: Path, made: Made) -> None:
-    change(folder / "hookup.db", f"UPDATE outbox SET sent = 0 WHERE {NEAR}")
+    change(folder / "hookup.db", f"INSERT INTO unsent (n) SELECT n FROM outbox WHERE {NEAR}")
     change(folder / "timeline.db", f"UPDATE position SET \"offset\" = 0 WHERE topic = '{REQUESTED}'",
            f"DELETE FROM stream WHERE type = '{REQUESTED}'", f"DELETE FROM inbox WHERE type = '{REQUESTED}'")  # fmt: skip
     report = told(jietong, "verify")

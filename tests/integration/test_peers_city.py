@@ -48,7 +48,8 @@ WITHIN = 60.0
 PEERS = ("per_message", "batch")
 QUESTIONS = {
     "inbox": "source, type, subject, sequence, id, digest, fingerprint, body, fate, time, recorded, cause, operator, settled",
-    "outbox": "source, aggregatetype, aggregateid, type, sequence, id, fingerprint, payload, time, recorded, cause, operator, sent",
+    "outbox": "source, aggregatetype, aggregateid, type, sequence, id, fingerprint, payload, time, recorded, cause, operator",
+    "unsent": "count(*)",
     "support": "subject, source, type, item, standing, rows, work, phase, document, site_regions, facts, decided, extended",
     "case_": "subject, work, operator, business_kind, phase, id, requested, confirmed, round, content, data, opened, asked, receipt",
     "task": "id, subject, kind, about, detail, unit, since, done, gone",

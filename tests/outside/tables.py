@@ -271,16 +271,17 @@ def store(seen: Seen, name: str, ask: Ask, tables: set[str], born: str) -> None:
 
 
 def _delivery(seen: Seen, name: str, ask: Ask) -> None:
-    rows = ask("SELECT source, type, aggregateid, sequence, id, fingerprint, payload, operator, sent, n FROM outbox")
-    for *key, event_id, fingerprint, body, operator, sent, n in rows:
+    rows = ask("SELECT source, type, aggregateid, sequence, id, fingerprint, payload, operator, n FROM outbox")
+    waiting = {row[0] for row in ask("SELECT n FROM unsent")}
+    for *key, event_id, fingerprint, body, operator, n in rows:
         key = Key(*key)
         if not key.type.startswith(OURS):
-            seen.outbox[key] = Sent(name, event_id, digest(fingerprint, body), operator, bool(sent), body, n)
+            seen.outbox[key] = Sent(name, event_id, digest(fingerprint, body), operator, n not in waiting, body, n)
     counters = ask("SELECT source, type, subject, sequence FROM counter")
     seen.counters |= {row[:3]: row[3] for row in counters if not row[1].startswith(OURS)}
     seen.relayed |= {(name, topic): topic_id for topic, topic_id in ask("SELECT topic, topic_id FROM relayed")}
     seen.pending[name] = sum(_number(ask, sql) for sql in (
-        "SELECT count(*) FROM outbox WHERE sent = 0", "SELECT count(*) FROM effect WHERE outcome = 'sending'",
+        "SELECT count(*) FROM unsent", "SELECT count(*) FROM effect WHERE outcome = 'sending'",
         "SELECT count(*) FROM command WHERE done IS NULL",
     ))  # fmt: skip
     seen.strays[name] = _number(ask, "SELECT count(*) FROM stray")

@@ -155,7 +155,7 @@ BREAKS = {
         "platform-jm-water",
         "INSERT INTO receipt (event_id, case_id, sequence, received_at, effect) VALUES ('x', 'none', 1, 0, 'opened')",
     ),
-    "a row was never sent": of("I6", "investment", "UPDATE outbox SET sent = 0 WHERE n = 1"),
+    "a row was never sent": of("I6", "investment", "INSERT INTO unsent (n) VALUES (1)"),
     "a delivery is under way for ever": of(
         "I6", "utility-jm-water", "INSERT INTO effect (id, outcome, since) VALUES ('x', 'sending', 0)"
     ),
@@ -275,7 +275,7 @@ def test_the_command_says_its_verdict_and_its_exit_code(folder: Path) -> None:
     ]
     clean = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     assert (clean.returncode, json.loads(clean.stdout)["clean"]) == (0, True)
-    change(folder, "investment", "UPDATE outbox SET sent = 0 WHERE n = 1")
+    change(folder, "investment", "INSERT INTO unsent (n) VALUES (1)")
     assert checker.main([str(folder)]) == 1
     assert checker.main([str(folder / "nothing here")]) == 2
     change(folder, "hookup", "DROP TABLE stray")

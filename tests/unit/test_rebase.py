@@ -75,7 +75,7 @@ def read(stage: Stage) -> None:
 def rows(stage: Stage, subject: str = A) -> list[tuple[int, UUID, bool]]:
     with stage.platform.snapshot() as tx:
         found = tx.execute(
-            "SELECT sequence, id, sent FROM outbox WHERE aggregateid = :s ORDER BY sequence", {"s": subject}
+            f"SELECT sequence, id, {outbox.SENT} FROM outbox WHERE aggregateid = :s ORDER BY sequence", {"s": subject}
         ).all()
     return [(row[0], UUID(row[1]), bool(row[2])) for row in found]
 
@@ -232,7 +232,9 @@ def test_another_event_that_says_the_same_is_another_event(stage: Stage) -> None
     stage.platform.restore(backup)
     second = stage.emit(what="same")
     rebased(stage)
-    assert [(n, id) for n, id, _ in rows(stage)] == [(1, first), (2, second)]
+    assert rows(stage) == [(1, first, True), (2, second, False)]
+    waits = stage.column("SELECT sequence FROM unsent LEFT JOIN outbox USING (n)", stage.platform)
+    assert waits == [2], "the row it was before it moved waits no longer"
 
 
 # -- the stop, and what readers know ------------------------------------------------------------------------------------------

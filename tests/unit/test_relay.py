@@ -54,7 +54,7 @@ def draft(subject: str = A, type: str = DECIDED, what: str = "x", about: tuple[s
 
 
 def unsent(stage: Stage) -> list[int]:
-    return stage.column("SELECT n FROM outbox WHERE sent = 0 ORDER BY n", stage.platform)
+    return stage.column("SELECT n FROM unsent ORDER BY n", stage.platform)
 
 
 # -- outbox ----------------------------------------------------------------------------------------------------------------
@@ -199,7 +199,9 @@ def test_of_a_stream_only_what_lies_before_the_first_unacknowledged_is_marked(st
     log.refuses = lambda m: m.key == A.encode() and dict(m.headers)["ce_sequence"] in second
     relay = stage.relayed()
     assert relay.step().rows == 4
-    assert stage.column("SELECT aggregateid || sequence FROM outbox WHERE sent = 0 ORDER BY n", stage.platform) == [
+    assert stage.column(
+        "SELECT aggregateid || sequence FROM unsent JOIN outbox USING (n) ORDER BY n", stage.platform
+    ) == [
         f"{A}2",
         f"{A}3",
     ]
@@ -358,7 +360,7 @@ def test_what_is_asked_for_is_not_undone_by_marks_under_way(stage: Stage, monkey
     relay.step()
     asks(stage, DECIDED, A, 1)
     monkeypatch.setattr(relay, "settle", told(relay.settle, late.now.set, first=True))
-    assert relay.step().resent == 3
+    assert relay.step().resent == 2, "the fourth waits already"
     assert unsent(stage) == []
     assert [CONTRACT.envelope(r).key.sequence for r in stage.records()] == [1, 2, 3, 2, 3, 4]
 
