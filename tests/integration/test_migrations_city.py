@@ -238,7 +238,7 @@ def test_the_schema_of_a_feed_is_made_when_it_is_named_and_seen_from_then_on(url
     assert (code, "no store nobody in this city" in err) == (2, True)
     assert says("upgrade", "--store", "feed:permits")[0] == 0
     assert schemas(url) == ["feed:permits"]
-    assert "feed:permits\t0.2.0" in says("check")[1]
+    assert "feed:permits\t0.3.0" in says("check")[1]
 
 
 def test_tables_that_are_in_use_end_the_upgrade_in_a_line(
