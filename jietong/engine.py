@@ -117,7 +117,7 @@ class Engine:
 
     def _consuming(self, consumer: Consumer, store: Store, outbox: Outbox, types: Sequence[str]) -> Movement:
         heads = Heads(self.log, self.contract)
-        return Consuming(consumer, Completeness(types, store, outbox, heads), store)
+        return Consuming(consumer, Completeness(types, store, outbox, heads), store, aside=self.backend.servers)
 
     def _opened(self, name: str, *tables: MetaData) -> Store:
         if name not in self.stores:

@@ -114,9 +114,9 @@ class Wire:
         """The answer of a node (None: any). Raises KafkaError."""
         return self._net.run(self._asked, node, request, seconds)
 
-    def ask_each(self, requests: Mapping[int, Any], seconds: float = ANSWER) -> dict[int, Any]:
-        """The answers of nodes asked together; a KafkaError stands for the answer of one that gave none."""
-        answers: dict[int, Any] = {}
+    def ask_each(self, requests: Sequence[tuple[int, Any]], seconds: float = ANSWER) -> list[Any]:
+        """The answers of (node, request), all asked together; a KafkaError stands for an answer that was not given."""
+        answers: list[Any] = []
         self._net.run(self._asked_each, requests, answers, seconds)
         return answers
 
@@ -149,16 +149,15 @@ class Wire:
             self._manager.send(request, node_id=node, request_timeout_ms=seconds * 1000), seconds * 1000
         )
 
-    async def _asked_each(self, requests: Mapping[int, Any], answers: dict[int, Any], seconds: float) -> None:
-        sent = {
-            node: self._manager.send(request, node_id=node, request_timeout_ms=seconds * 1000)
-            for node, request in requests.items()
-        }
-        for node, future in sent.items():
+    async def _asked_each(self, requests: Sequence[tuple[int, Any]], answers: list[Any], seconds: float) -> None:
+        sent = [
+            self._manager.send(request, node_id=node, request_timeout_ms=seconds * 1000) for node, request in requests
+        ]
+        for future in sent:
             try:
-                answers[node] = await self._manager.wait_for(future, seconds * 1000)
+                answers.append(await self._manager.wait_for(future, seconds * 1000))
             except KafkaError as error:
-                answers[node] = error
+                answers.append(error)
 
 
 @dataclass(slots=True)
@@ -349,19 +348,19 @@ class KafkaLog:
         if leaderless := [place for place, node in leaders.items() if node == GONE]:
             place = min(leaderless)
             raise RetriableError(f"log: {place.topic}/{place.partition} has no leader")
-        found: dict[int, dict[Place, int]] = {}
-        for which in (EARLIEST, LATEST):
-            requests = {node: _offsets_request(places, which) for node, places in _by_node(leaders).items()}
-            found[which] = {}
-            for answer in self._asked(lambda wire, requests=requests: wire.ask_each(requests)).values():
-                if isinstance(answer, KafkaError):
-                    self._leads = {}
-                    raise RetriableError(f"log: {_said(answer)}")
-                for topic in answer.topics:
-                    for part in topic.partitions:
-                        self._good(part.error_code, Place(topic.name, part.partition_index))
-                        found[which][Place(topic.name, part.partition_index)] = part.offset
-        return {place: Bounds(found[EARLIEST][place], found[LATEST][place]) for place in leaders}
+        asked = [(node, which, places) for node, places in _by_node(leaders).items() for which in (EARLIEST, LATEST)]
+        requests = [(node, _offsets_request(places, which)) for node, which, places in asked]
+        found: dict[tuple[Place, int], int] = {}
+        for (_, which, _), answer in zip(asked, self._asked(lambda wire: wire.ask_each(requests)), strict=True):
+            if isinstance(answer, KafkaError):
+                self._leads = {}
+                raise RetriableError(f"log: {_said(answer)}")
+            for topic in answer.topics:
+                for part in topic.partitions:
+                    place = Place(topic.name, part.partition_index)
+                    self._good(part.error_code, place)
+                    found[place, which] = part.offset
+        return {place: Bounds(found[place, EARLIEST], found[place, LATEST]) for place in leaders}
 
     def _good(self, code: int, place: Place) -> None:
         if code:
@@ -374,12 +373,12 @@ class KafkaLog:
         leads = self._led({place.topic for place in offsets})
         leaders = {place: leads[place.topic].leaders.get(place.partition, GONE) for place in offsets}
         here = {place: node for place, node in leaders.items() if node != GONE}
-        requests = {
-            node: _fetch_request({place: offsets[place] for place in places}, most)
+        requests = [
+            (node, _fetch_request({place: offsets[place] for place in places}, most))
             for node, places in _by_node(here).items()
-        }
+        ]
         found: dict[Place, tuple[Sequence[Record], int]] = {}
-        for answer in self._asked(lambda wire: wire.ask_each(requests)).values():
+        for answer in self._asked(lambda wire: wire.ask_each(requests)):
             if isinstance(answer, KafkaError):
                 self._leads = {}
                 raise RetriableError(f"log: {_said(answer)}")
@@ -408,12 +407,12 @@ class KafkaLog:
         leaders = {place: leads[place.topic].leaders.get(place.partition, GONE) for place in batches}
         here = {place: node for place, node in leaders.items() if node != GONE}
         numbered = self._numbered = self._numbered or self._asked(_numbered)
-        requests = {
-            node: _produce_request({place: _packed(batches[place], numbered, place) for place in places})
+        requests = [
+            (node, _produce_request({place: _packed(batches[place], numbered, place) for place in places}))
             for node, places in _by_node(here).items()
-        }
+        ]
         kept: set[Place] = set()
-        for answer in self._asked(lambda wire: wire.ask_each(requests)).values():
+        for answer in self._asked(lambda wire: wire.ask_each(requests)):
             if not isinstance(answer, KafkaError):
                 kept |= {
                     Place(topic.name, part.index)

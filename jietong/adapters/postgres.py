@@ -32,9 +32,8 @@ from jietong.store import Bell, Parameters, Row
 
 OLDEST = 15
 MOST_CONNECTIONS = 12
-"""Of one process, for all its stores together: who wants another waits."""
-ENOUGH = 4
-"""Resting sessions, from which on one changes its schema rather than a new one being opened."""
+"""Of one process, for all its stores together: who wants another waits. As long as there are fewer, none changes its schema: the
+server would plan all its prepared statements anew."""
 PATIENCE = 30.0
 """Seconds a program that starts waits for a database that does not answer."""
 SESSION: Mapping[str, Any] = {
@@ -141,6 +140,7 @@ class Database:
         self._locks = Locks(lambda: self.connect("locks"))
         self._notices = Notices(self)
         self._free: list[tuple[str, psycopg.Connection[Row]]] = []
+        self._open = 0
         self._seen: dict[tuple[int, str], float] = {}
         self._room, self._taking = threading.BoundedSemaphore(MOST_CONNECTIONS), threading.Lock()
         with self._first(patience) as connection:
@@ -199,7 +199,7 @@ class Database:
                 yield connection
             finally:
                 if connection.broken or connection.closed or connection.info.transaction_status:
-                    connection.close()
+                    self._gone(connection)
                 else:
                     self._free.append((schema, connection))
 
@@ -207,27 +207,42 @@ class Database:
         self._notices.close()
         self._locks.close()
         while self._free:
-            self._free.pop()[1].close()
+            self._gone(self._free.pop()[1])
 
     def _set(self, schema: str) -> psycopg.Connection[Row]:
         found = self._spare(schema)
-        if found is None or found[0] != schema:
-            connection = found[1] if found else self.connect("store")
-            try:
-                connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
-            except psycopg.Error as error:
-                connection.close()
-                raise RetriableError(f"database: {_said(error)}") from error
-            return connection
-        return found[1]
+        if found and found[0] == schema:
+            return found[1]
+        connection = found[1] if found else self._another()
+        try:
+            connection.execute(sql.SQL("SET search_path TO {}").format(sql.Identifier(schema)))
+        except psycopg.Error as error:
+            self._gone(connection)
+            raise RetriableError(f"database: {_said(error)}") from error
+        return connection
 
     def _spare(self, schema: str) -> tuple[str, psycopg.Connection[Row]] | None:
-        """The one used last on this schema, or, when there are enough of others, the one that rested longest."""
+        """The one used last on this schema, or, when there may be no more, the one that rested longest."""
         with self._taking:
             for n in range(len(self._free) - 1, -1, -1):
                 if self._free[n][0] == schema:
                     return self._free.pop(n)
-            return self._free.pop(0) if len(self._free) >= ENOUGH else None
+            return self._free.pop(0) if self._open >= MOST_CONNECTIONS else None
+
+    def _another(self) -> psycopg.Connection[Row]:
+        with self._taking:
+            self._open += 1
+        try:
+            return self.connect("store")
+        except BaseException:
+            with self._taking:
+                self._open -= 1
+            raise
+
+    def _gone(self, connection: psycopg.Connection[Row]) -> None:
+        with self._taking:
+            self._open -= 1
+        connection.close()
 
     @contextmanager
     def _first(self, patience: float) -> Generator[psycopg.Connection[Row]]:

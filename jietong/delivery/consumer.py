@@ -41,6 +41,7 @@ class Work:
     told: list[tuple[Key, str, str, int]] = field(default_factory=list[tuple[Key, str, str, int]])
     """(event, fate, kind of reason, when it was recorded): for metrics."""
     drafts: list[Envelope] = field(default_factory=list[Envelope])
+    unkept: dict[Key, Envelope] = field(default_factory=dict[Key, Envelope])
     duplicates: int = 0
     strays: int = 0
     quiet: bool = False
@@ -227,7 +228,7 @@ class Consumer:
                 with self.store.transaction() as tx:
                     work.quiet = quiet.holds(tx)
                     do(tx, work)
-                    inbox.settle_many(tx, work.settled, self.clock())
+                    inbox.keep(tx, work.unkept, work.settled, self.clock())
                     self.outbox.put(tx, sorted(work.drafts, key=lambda e: e.key.subject))
                     for topic, window in work.windows.items():
                         window.save(tx, self._windows[topic])
@@ -257,7 +258,7 @@ class Consumer:
                 self._stray(tx, work, record, str(damage))
         tx.lock({envelope.key.subject for envelope, _ in pairs})
         got = inbox.accept(tx, [envelope for envelope, _ in pairs])
-        work.duplicates += got.duplicates
+        work.duplicates, work.unkept = work.duplicates + got.duplicates, got.unkept
         for e in got.conflicts:
             self._conflict(tx, e, next(record for envelope, record in pairs if envelope is e))
         return got
@@ -273,6 +274,7 @@ class Consumer:
     def _settle(self, tx: Transaction, work: Work, envelope: Envelope) -> Fate:
         key = envelope.key
         if envelope.void:
+            inbox.keep(tx, work.unkept)
             return inbox.settle(tx, key, Fate.SKIPPED, "lost by its owner", self.clock())
         if fault := work.verdicts.get(key):
             return self._hold(tx, work, key, fault)
@@ -293,6 +295,7 @@ class Consumer:
         return fate
 
     def _hold(self, tx: Transaction, work: Work, key: Key, fault: Fault) -> Fate:
+        inbox.keep(tx, work.unkept)
         fate = inbox.settle(tx, key, Fate(fault.fate), str(fault), self.clock())
         work.windows[key.type].note(invalid=fault.fate == Fate.DEAD)
         work.told.append((key, fate, str(fault).partition(":")[0][:40] if ":" in str(fault) else "refused", 0))

@@ -48,7 +48,9 @@ class Heads:
             place = Place(HEADS, partition)
             if self._next.get(place, 0) > bounds.end:
                 self._next[place] = bounds.start
-            while records := self.broker.read(place, self._next.get(place, bounds.start), PAGE):
+            while (at := self._next.get(place, bounds.start)) < bounds.end and (
+                records := self.broker.read(place, at, PAGE)
+            ):
                 self._next[place] = records[-1].offset + 1
                 for record in records:
                     self._take(record)

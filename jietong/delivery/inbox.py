@@ -20,8 +20,8 @@ COLUMNS = (
 )
 OF_STREAM = "source = :source AND type = :type AND subject = :subject"
 OF_KEY = f"{OF_STREAM} AND sequence = :sequence"
-INSERT = f"""INSERT INTO inbox ({COLUMNS}, digest, fate) VALUES (:source, :type, :subject, :sequence, :id, :fingerprint, :body, :time,
-:recorded, :cause, :supersedes, :operator, :traceparent, :digest, 'waiting')"""
+INSERT = f"""INSERT INTO inbox ({COLUMNS}, digest, fate, settled) VALUES (:source, :type, :subject, :sequence, :id, :fingerprint, :body,
+:time, :recorded, :cause, :supersedes, :operator, :traceparent, :digest, :fate, :settled)"""
 SETTLE = f"UPDATE inbox SET fate = :fate, reason = :reason, settled = :now WHERE {OF_KEY}"
 STAND = """INSERT INTO stream (source, type, subject, last, known, conflict) VALUES (:source, :type, :subject, :last, :known, :conflict)
 ON CONFLICT (source, type, subject) DO UPDATE SET last = excluded.last, known = excluded.known, conflict = excluded.conflict"""
@@ -49,9 +49,11 @@ class Standing:
 
 @dataclass(slots=True)
 class Accepted:
-    """What a batch of envelopes brought: per stream what is new, in order; what we had; what contradicts what we had."""
+    """What a batch of envelopes brought: per stream what is new, in order; what we had; what contradicts what we had.
+    `unkept`: what is not in the table yet."""
 
     fresh: dict[Stream, dict[int, Envelope]] = field(default_factory=dict[Stream, dict[int, Envelope]])
+    unkept: dict[Key, Envelope] = field(default_factory=dict[Key, Envelope])
     standing: dict[Stream, Standing] = field(default_factory=dict[Stream, Standing])
     duplicates: int = 0
     conflicts: list[Envelope] = field(default_factory=list[Envelope])
@@ -63,7 +65,8 @@ class Gap(NamedTuple):
 
 
 def accept(tx: Transaction, envelopes: Sequence[Envelope]) -> Accepted:
-    """Let authentic events in, to wait for their turn. One transaction may call this once before it drains."""
+    """Let authentic events in, to wait for their turn. One transaction may call this once before it drains; what is new it
+    is to `keep` at its end, or before it settles anything by itself."""
     got = Accepted()
     for e in envelopes:
         stream, n = e.key.stream, e.key.sequence
@@ -81,7 +84,7 @@ def accept(tx: Transaction, envelopes: Sequence[Envelope]) -> Accepted:
         at.known = max(at.known, n)
         got.fresh.setdefault(stream, {})[n] = e
     new = [e for events in got.fresh.values() for e in events.values()]
-    tx.execute_many(INSERT, [_row(e) for e in new])
+    got.unkept = {e.key: e for e in new}
     for e in new:
         if e.supersedes:
             tx.execute(f"UPDATE inbox SET fate = 'superseded' WHERE {OF_STREAM} AND id = :id AND fate IN ('parked', 'dead')",
@@ -139,9 +142,21 @@ def settle(tx: Transaction, key: Key, fate: Fate, reason: str | None, now: int) 
     return fate
 
 
-def settle_many(tx: Transaction, settled: Sequence[tuple[Key, Fate]], now: int) -> None:
-    """Fates that need no look at what else is there: applied and filtered."""
-    tx.execute_many(SETTLE, [{**key._asdict(), "fate": fate, "reason": None, "now": now} for key, fate in settled])
+def keep(
+    tx: Transaction, unkept: dict[Key, Envelope], settled: Sequence[tuple[Key, Fate]] = (), now: int | None = None
+) -> None:
+    """Write what is new, with the fates that need no look at what else is there: applied and filtered. The rest waits."""
+    fates = dict(settled)
+    rows = [
+        _row(e) | {"fate": fates[key], "settled": now}
+        if key in fates
+        else _row(e) | {"fate": Fate.WAITING, "settled": None}
+        for key, e in unkept.items()
+    ]
+    tx.execute_many(INSERT, rows)
+    old = [{**key._asdict(), "fate": fate, "reason": None, "now": now} for key, fate in settled if key not in unkept]
+    tx.execute_many(SETTLE, old)
+    unkept.clear()
 
 
 def redrive(tx: Transaction, stream: Stream, *fates: Fate) -> int:

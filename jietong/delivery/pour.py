@@ -7,6 +7,7 @@ by asking the platform, not by sending blindly. The event's id is the idempotenc
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 
 from jietong import failpoint
 from jietong.broker import Broker, Record
@@ -61,29 +62,40 @@ class Pour(Consumer):
         return super().step(seconds)
 
     def _process(self, records: Sequence[Record]) -> None:
+        """What came and has its turn is noted as *sending* by the transaction that takes it in, and leaves right after it."""
+
         def work(tx: Transaction, work: Work) -> None:
             got = self._take(tx, work, records)
-            owed.clear()
-            owed.update(stream for stream in sorted(got.standing) if self._skim(tx, work, stream, got))
+            skimmed = [(stream, self._skim(tx, work, stream, got)) for stream in sorted(got.standing)]
             inbox.stand(tx, got.standing.items())
+            turns[:] = [(stream, events) for stream, events in skimmed if events]
+            unknown.clear()
+            unknown.update(self._note(tx, [e for _, events in turns for e in events]))
 
-        owed: set[Stream] = set()
+        turns: list[tuple[Stream, Sequence[Envelope]]] = []
+        unknown: set[str] = set()
         self._judged(work)
-        self._owed |= owed
+        self._owed |= {stream for stream, _ in turns}
         self._moved(records)
+        if turns:
+            self._deliver(turns, unknown)
+            self._owed -= {stream for stream, events in turns if len(events) < self.batch}
         self._pour()
 
-    def _skim(self, tx: Transaction, work: Work, stream: Stream, got: Accepted) -> bool:
-        """Settle what stands at last + 1 and is not for us; whether something for us comes next."""
+    def _skim(self, tx: Transaction, work: Work, stream: Stream, got: Accepted) -> list[Envelope]:
+        """Settle what stands at last + 1 and is not for us; then whatever has its turn, if something for us comes next."""
         at, fresh = got.standing[stream], got.fresh.get(stream, {})
-        while envelope := inbox.turn(tx, stream, at, fresh):
-            if envelope.void or self.wanted(envelope):
-                return True
-            work.windows[stream.type].note(invalid=False)
-            work.settled.append((envelope.key, Fate.FILTERED))
-            work.told.append((envelope.key, Fate.FILTERED, "", 0))
-            at.last += 1
-        return False
+        ahead, events = at, list[Envelope]()
+        while len(events) < self.batch and (envelope := inbox.turn(tx, stream, ahead, fresh)):
+            if events or envelope.void or self.wanted(envelope):
+                ahead = ahead if events else replace(at)
+                events.append(envelope)
+            else:
+                work.windows[stream.type].note(invalid=False)
+                work.settled.append((envelope.key, Fate.FILTERED))
+                work.told.append((envelope.key, Fate.FILTERED, "", 0))
+            ahead.last = envelope.key.sequence
+        return events
 
     def drain_stored(self, streams: Iterable[Stream]) -> None:
         self._owed |= {stream for stream in streams if self._ours(stream)}
@@ -101,14 +113,14 @@ class Pour(Consumer):
                 turns = [(stream, inbox.ready(tx, stream, self.batch)) for stream in sorted(self._owed)[: self.batch]]
             self._owed -= {stream for stream, events in turns if not events}
             if turns := [(stream, events) for stream, events in turns if events]:
-                self._deliver(turns)
+                self._deliver(turns, self._sending([e for _, events in turns for e in events]))
 
     def _one_at_a_time(self) -> None:
         """After an unclean death, what was under way and may have ended us: each noted before it is tried."""
         for stream in sorted(self._owed):
             while (envelope := self._first(stream)) and self._attempt(envelope.key):
                 with self._surviving(envelope.key):
-                    self._deliver([(stream, [envelope])])
+                    self._deliver([(stream, [envelope])], self._sending([envelope]))
                 with self.store.transaction() as tx:
                     inbox.survived(tx, envelope.key)
 
@@ -116,8 +128,8 @@ class Pour(Consumer):
         with self.store.snapshot() as tx:
             return next(iter(inbox.ready(tx, stream, 1)), None)
 
-    def _deliver(self, turns: Sequence[tuple[Stream, Sequence[Envelope]]]) -> None:
-        unknown = self._sending([e for _, events in turns for e in events])
+    def _deliver(self, turns: Sequence[tuple[Stream, Sequence[Envelope]]], unknown: set[str]) -> None:
+        """`unknown`: ids that were under way when a process before us ended."""
         verdicts: dict[Key, Fault | Fate] = {}
         stayed = {e.key: str(e.id) for _, events in turns for e in events if str(e.id) not in unknown}
         try:
@@ -131,18 +143,25 @@ class Pour(Consumer):
             self._judged(lambda tx, work: self._settle_turns(tx, work, turns, verdicts, stayed.values()))
 
     def _sending(self, envelopes: Sequence[Envelope]) -> set[str]:
-        """Note what is about to leave; returns the ids that were under way when a process before us ended."""
-        now = self.clock()
-        leaving = [{"id": str(e.id), "now": now} for e in envelopes if not e.void and self.wanted(e)]
-        if not leaving:
+        if not any(self._leaves(e) for e in envelopes):
             return set()
         with self.store.transaction() as tx:
-            rows = tx.execute("SELECT id FROM effect WHERE outcome = 'sending'").all()
-            tx.execute_many(
-                "INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING",
-                leaving,
-            )
+            return self._note(tx, envelopes)
+
+    def _note(self, tx: Transaction, envelopes: Sequence[Envelope]) -> set[str]:
+        """Note what is about to leave; returns the ids that were under way when a process before us ended."""
+        now = self.clock()
+        leaving = [{"id": str(e.id), "now": now} for e in envelopes if self._leaves(e)]
+        if not leaving:
+            return set()
+        rows = tx.execute("SELECT id FROM effect WHERE outcome = 'sending'").all()
+        tx.execute_many(
+            "INSERT INTO effect (id, outcome, since) VALUES (:id, 'sending', :now) ON CONFLICT (id) DO NOTHING", leaving
+        )
         return {row[0] for row in rows}
+
+    def _leaves(self, envelope: Envelope) -> bool:
+        return not envelope.void and self.wanted(envelope)
 
     def _one(self, envelope: Envelope, asked: bool) -> Fault | Fate:
         if envelope.void:

@@ -60,7 +60,7 @@ class Relay:
         self._announced: Head | None = None
         self._announced_at = 0
         self._servers, self._looked = servers, float("-inf")
-        self._marking: Future[None] | None = None
+        self._marking: Future[object] | None = None
         self._flying = NONE
         self._after = self._passed = 0
         self._stuck: set[Stream] = set()
@@ -117,7 +117,7 @@ class Relay:
         sent = _prefix_per_stream(rows, acknowledged, self._stuck)
         self.settle()
         if aside:
-            self._marking, self._flying = _beside(lambda: self._mark(sent)), (rows[0][0], rows[-1][0])
+            self._marking, self._flying = beside("mark", lambda: self._mark(sent)), (rows[0][0], rows[-1][0])
         else:
             self._mark(sent)
         return len(sent)
@@ -222,9 +222,9 @@ class Relay:
         return outbox.resend(tx, self.source, data["type"], data["subject"], data["after"])
 
 
-def _beside(do: Callable[[], None]) -> Future[None]:
+def beside(name: str, do: Callable[[], object]) -> Future[object]:
     """Done by a thread of its own: a server's work costs this process next to nothing."""
-    done = Future[None]()
+    done = Future[object]()
 
     def work() -> None:
         try:
@@ -232,7 +232,7 @@ def _beside(do: Callable[[], None]) -> Future[None]:
         except BaseException as error:  # noqa: BLE001 — whoever waits for it is told
             done.set_exception(error)
 
-    threading.Thread(target=work, name="mark", daemon=True).start()
+    threading.Thread(target=work, name=name, daemon=True).start()
     return done
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from typing import Protocol
+from zlib import crc32
 
 from jietong.delivery import alarms, commands
 from jietong.delivery.completeness import Completeness
 from jietong.delivery.consumer import Consumer
 from jietong.delivery.draw import Draw
-from jietong.delivery.relay import Relay
+from jietong.delivery.relay import Relay, beside
 from jietong.errors import FencedError, HaltError, RetriableError, UsageError
 from jietong.store import Store
 
@@ -25,6 +27,8 @@ BEAT = 5.0
 FOREIGN_POLL = 0.2
 LEAVING = 5.0
 """Seconds a relay takes at most to send what is left, when it is told to stop."""
+LOOKED = 2.0
+"""Seconds a reader that is told to stop waits for its look at what is missing; what it has not committed it has not done."""
 FULL_SCAN = 24 * 3600.0
 
 
@@ -82,12 +86,14 @@ class Relaying:
 
 @dataclass(slots=True)
 class Consuming:
-    """Consume, and pour."""
+    """Consume, and pour. `aside`: log and store are servers, so what is missing is looked for while reading goes on."""
 
     consumer: Consumer
     completeness: Completeness
     store: Store
+    aside: bool = False
     name: str = ""
+    looking: Future[object] | None = None
 
     def __post_init__(self) -> None:
         self.name = f"consume {self.store.name}"
@@ -105,7 +111,20 @@ class Consuming:
         self.consumer.drain_stored(commands.carry_out(self.store, self.consumer.clock()))
         self.wake()
         self.consumer.beat()
+        if self.aside:
+            self._looked()
+            self.looking = self.looking or beside(f"look {self.store.name}", self._look)
+        else:
+            self._look()
+
+    def _look(self) -> None:
         self.completeness.beat(time.monotonic_ns() // 1_000_000)
+
+    def _looked(self) -> None:
+        """What befell the last look is this movement's, if it is over; there is one at a time."""
+        if self.looking and self.looking.done():
+            looked, self.looking = self.looking, None
+            looked.result()
 
     def wake(self) -> None:
         """At nine in the morning a thousand clocks run out at once: in turns, so that events are read between them."""
@@ -114,6 +133,8 @@ class Consuming:
             pass
 
     def stop(self) -> None:
+        if self.looking:
+            wait([self.looking], LOOKED)
         self.consumer.stop()
 
 
@@ -204,7 +225,8 @@ class _Loop:
     def __init__(self, movement: Movement, health: Health, beat: float) -> None:
         self.movement, self.health, self.interval = movement, health, beat
         self.started = False
-        self._beaten = time.monotonic()
+        self._beaten = time.monotonic() - beat * (crc32(movement.name.encode()) % 1000) / 1000
+        """As if it had beaten before it began: those who begin together do not all look around at the same moment."""
 
     def once(self) -> None:
         try:

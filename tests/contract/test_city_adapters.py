@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -263,9 +263,9 @@ def test_an_outcome_that_is_unknown_is_never_taken_for_anothers(log: KafkaLog, m
     assert [r.value for r in log.read(Place("unheard", 0), 0, 10)] == [b"first", b"unknown", b"another"]
 
 
-def unanswered(wire: Wire, requests: Mapping[int, Any], seconds: float = ANSWER) -> dict[int, Any]:
+def unanswered(wire: Wire, requests: Sequence[tuple[int, Any]], seconds: float = ANSWER) -> list[Any]:
     """It is done, and nobody hears of it."""
-    return dict.fromkeys(asked(wire, requests, seconds), KafkaTimeoutError())
+    return [KafkaTimeoutError() for _ in asked(wire, requests, seconds)]
 
 
 asked = Wire.ask_each

@@ -248,6 +248,22 @@ def test_what_comes_before_its_predecessor_is_not_delivered_before_it(stage: Sta
         assert inbox.unsettled(tx) == 0
 
 
+def test_a_long_run_that_one_event_sets_free_leaves_batch_by_batch(stage: Stage, target: Target) -> None:
+    sent(stage, *[A] * 7)
+    first, *rest = stage.records()
+    stage.log.recreate(DECIDED)
+    stage.log.append([Message(r.topic, r.key, r.value, r.headers) for r in rest])
+    pouring, sending = pour(stage, target), list[int]()
+    pouring.step(0)
+    pouring.batch = 2
+    target.meets = lambda _: sending.append(len(under_way(stage)))
+    stage.again(first)
+    pouring.step(0)
+    assert target.calls == [f"1{n}" for n in range(1, 8)]
+    assert max(sending) == 2
+    assert stage.fates(A) == ["applied"] * 7
+
+
 def test_a_long_backlog_is_delivered_whole(stage: Stage, target: Target) -> None:
     for n in range(1201):
         stage.emit(f"local:many:{n % 7}")

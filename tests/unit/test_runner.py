@@ -236,6 +236,36 @@ def test_after_a_limit_a_person_resumes_and_all_goes_on(stage: Stage) -> None:
     assert stage.column("SELECT fate FROM inbox ORDER BY subject") == ["dead", "dead", "dead", "applied"]
 
 
+def test_on_servers_reading_goes_on_while_it_looks_for_what_is_missing_and_a_failed_look_is_the_next_beats(
+    stage: Stage,
+) -> None:
+    movement, held, looks = consuming(stage), threading.Event(), list[int]()
+    movement.aside = True
+
+    def look(now: int) -> int:
+        looks.append(now)
+        assert held.wait(60)
+        raise RetriableError("the log is away")
+
+    movement.completeness.beat = look
+    movement.start()
+    movement.beat()
+    stage.emit(A)
+    stage.send()
+    movement.step(0)
+    assert stage.fates() == ["applied"], "it reads"
+    movement.beat()
+    assert len(looks) == 1, "one look at a time"
+    held.set()
+    assert movement.looking
+    with pytest.raises(RetriableError, match="away"):
+        movement.looking.result(60)
+    with pytest.raises(RetriableError, match="away"):
+        movement.beat()
+    assert movement.looking is None
+    movement.stop()
+
+
 # -- patience ----------------------------------------------------------------------------------------------------------------
 def test_patience_repeats_only_what_is_away_and_tells_of_every_wait() -> None:
     outcomes: list[BaseException | None] = [RetriableError("1"), RetriableError("2"), None]
