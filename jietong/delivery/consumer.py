@@ -304,10 +304,13 @@ class Consumer:
         return fate
 
     def _stray(self, tx: Transaction, work: Work, record: Record, reason: str) -> None:
+        damaged = None if record.key or record.value is not None else dict(record.headers).get("damaged")
+        if damaged is not None:
+            reason = f"damaged: {damaged.decode('latin-1')}"
         if inbox.stray(tx, record, self._at[Place(record.topic, record.partition)].topic_id, reason, self.clock()):
             work.strays += 1
             work.windows[record.topic].note(invalid=True)
-        if not record.key and record.value is None and "damaged" in dict(record.headers):
+        if damaged is not None:
             alarms.raise_(tx, "damaged", f"{record.topic}/{record.partition}", f"a batch of the log, up to offset {record.offset}, cannot be "
                           "read and was stepped over; what it held is asked for again", self.clock())  # fmt: skip
 

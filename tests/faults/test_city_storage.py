@@ -310,7 +310,7 @@ def test_f43_a_batch_whose_bytes_have_rotted_is_stepped_over_said_and_healed(tow
     town.forgot(REGISTERED)
     try:
         town.programs.begin(town.copy(TIMELINE))
-        until(lambda: town.sql("timeline", "SELECT 1 FROM stray WHERE headers LIKE '%%damaged%%'"), READY)
+        until(lambda: town.sql("timeline", "SELECT 1 FROM stray WHERE reason LIKE 'damaged: batch of %%'"), READY)
         until(lambda: lag(town, "timeline", REGISTERED) == 0, READY)
         busy = processor(town.programs.running(town.copy(TIMELINE)), 5)
         strays = town.sql("timeline", "SELECT reason FROM stray")

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from jietong.broker import Place
+from jietong.broker import Message, Place
 from jietong.delivery import commands, inbox, positions
 from jietong.delivery import consumer as consuming
 from jietong.delivery.consumer import Consumer
@@ -250,6 +250,14 @@ def test_what_says_nothing_about_any_stream_is_kept_as_a_stray_once(stage: Stage
     assert (stage.fates(), consumer.counts.strays) == (["applied"], 2)
     with stage.reader.transaction() as tx:
         assert not inbox.stray(tx, stage.records()[1], stage.log.topic(DECIDED).id, "again", stage.now)
+
+
+def test_what_stands_for_a_batch_that_cannot_be_read_says_so_and_raises_an_alarm(stage: Stage) -> None:
+    said = "batch of 3 records: checksum"
+    stage.log.append([Message(DECIDED, b"", None, (("damaged", said.encode()),))])
+    stage.consumer().step(0)
+    assert stage.column("SELECT reason FROM stray") == [f"damaged: {said}"]
+    assert stage.alarms() == ["damaged"]
 
 
 def test_a_header_without_a_value_is_a_stray(stage: Stage) -> None:
