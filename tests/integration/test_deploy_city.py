@@ -18,6 +18,7 @@ from typing import Any, cast
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import psycopg
 import pytest
 import yaml
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
@@ -203,3 +204,30 @@ def test_with_the_rights_of_another_it_waits_and_says_why(city: City) -> None:
     finally:
         process.kill()
         process.wait()
+
+
+def test_roles_own_their_database_enter_no_other_and_are_nothing_more(tmp_path: Path) -> None:
+    """The script that the database's image runs once, on a database that has neither."""
+    base = postgres(tmp_path / "postgres")
+    there = base.admin.rpartition("/")[0]
+    with psycopg.connect(f"{there}/postgres", autocommit=True) as db:
+        db.execute("DROP DATABASE jietong")
+        db.execute("DROP ROLE jietong")
+    for name in ("jietong", "registry"):
+        (tmp_path / f"{name}_db_password").write_text(f'{name}\'s "word"\n', "utf-8")
+    at = psycopg.conninfo.conninfo_to_dict(base.admin)
+    env = {"PGHOST": str(at["host"]), "PGPORT": str(at["port"]), "POSTGRES_USER": "postgres", "SECRETS": str(tmp_path)}
+    subprocess.run([ROOT / "deploy/postgres/roles.sh"], env={**os.environ, **env}, check=True)
+    for name, other in (("jietong", "registry"), ("registry", "jietong")):
+        own = there.replace("postgres@", f"{name}@")
+        with psycopg.connect(f"{own}/{name}") as db:
+            db.execute("CREATE SCHEMA its_own")
+            asked = (
+                "SELECT rolsuper, rolcreaterole, rolcreatedb, pg_has_role(current_user, 'pg_read_all_stats', 'member')"
+            )
+            assert db.execute(f"{asked} FROM pg_roles WHERE rolname = current_user").fetchone() == (
+                False, False, False, name == "jietong",
+            )  # fmt: skip
+        with pytest.raises(psycopg.OperationalError, match="permission denied for database"):
+            psycopg.connect(f"{own}/{other}")
+    base.stop()
