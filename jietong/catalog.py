@@ -35,6 +35,15 @@ class TopicSpec:
     draft: bool = False
     frozen: str | None = None
 
+    def misfit(self, there: int) -> str | None:
+        """What is to be said, and done, of a log that has so many partitions of it."""
+        if there == self.partitions:
+            return None
+        has = f"has {there} partitions, its file says {self.partitions}"
+        if there < self.partitions:
+            return f"{has}: `jietong topics raise {self.topic}`, when everything is read"
+        return f"{has}: a topic never gets fewer; say {there} in its file"
+
     def written_by(self, source: str) -> bool:
         """Whether this source (a URN) is one that may write here: authenticity precedes the inbox."""
         name = source_name(source)

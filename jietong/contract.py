@@ -100,8 +100,10 @@ class _Version:
 class Contract:
     """Encodes and decodes the events of one catalogue. Immutable, shared by all threads."""
 
-    def __init__(self, catalog: Catalog, registry: Registry | None = None) -> None:
+    def __init__(self, catalog: Catalog, registry: Registry | None = None, city: str | None = None) -> None:
+        """`city`: whose sources alone are believed; None: anybody's."""
         self.catalog = catalog
+        self._ours = f"urn:jietong:{city}:" if city else ""
         self._current: dict[str, _Version] = {}
         self._known: dict[bytes, _Version] = {}
         self._embedded_ids: dict[int, bytes] = {}
@@ -251,6 +253,8 @@ class Contract:
         spec = self.catalog.topics.get(key.type)
         if spec is None or not spec.written_by(key.source):
             raise DamagedError("source: may not write this topic")
+        if not key.source.startswith(self._ours):
+            raise DamagedError("source: another city's")
 
     def _opened(self, value: bytes) -> tuple[bytes, bytes]:
         """(fingerprint, body) of a wire value; a schema id nobody knows stands in for its fingerprint."""

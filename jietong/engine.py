@@ -53,8 +53,9 @@ class Engine:
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
-        self.contract = Contract(self.catalog, self.backend.registry)
+        self.contract = Contract(self.catalog, self.backend.registry, self.city)
         self.keys = FileKeys(self.backend.keys)
+        self.heads = Heads(self.log, self.contract)
 
     @property
     def log(self) -> Broker:
@@ -116,8 +117,7 @@ class Engine:
         return Program(name, [self.relay(store, self.outbox(store))])
 
     def _consuming(self, consumer: Consumer, store: Store, outbox: Outbox, types: Sequence[str]) -> Movement:
-        heads = Heads(self.log, self.contract)
-        return Consuming(consumer, Completeness(types, store, outbox, heads), store, aside=self.backend.servers)
+        return Consuming(consumer, Completeness(types, store, outbox, self.heads), store, aside=self.backend.servers)
 
     def _opened(self, name: str, *tables: MetaData) -> Store:
         if name not in self.stores:

@@ -105,6 +105,7 @@ def run(settings: Settings, names: Sequence[str], say: Callable[[str], None], on
     told = _told_to_stop()
     engine, pack = open_engine(settings)
     try:
+        refuse_a_log_that_does_not_fit(engine)
         programs = [program for name in names for program in wiring(name).programs(engine, pack)]
         city = start(settings, engine, _chosen(programs, only))
         gc.collect()
@@ -116,6 +117,22 @@ def run(settings: Settings, names: Sequence[str], say: Callable[[str], None], on
         return 70 if bug else 0
     finally:
         engine.close()
+
+
+def refuse_a_log_that_does_not_fit(engine: Engine) -> None:
+    """Raises UsageError for a log that another city writes to, or that has other partitions than the topics' files say. While it
+    is away nothing is said: what another city wrote is a stray to every reader."""
+    with suppress(RetriableError):
+        engine.heads.read()
+        if strangers := sorted(engine.heads.cities - {engine.city}):
+            raise UsageError(
+                f"the log is city {strangers[0]}'s, and this is {engine.city}: each has its own; see JIETONG_CITY and where the log is. "
+                "One that another city wrote to by mistake is made anew: delete its topics, `jietong topics apply`, and outboxes fill it"
+            )
+        if engine.backend.servers:
+            for name, topic in sorted(engine.log.topics(engine.catalog.topics).items()):
+                if said := engine.catalog.topic(name).misfit(len(topic.bounds)):
+                    raise UsageError(f"the log's topic {name} {said}")
 
 
 def _chosen(programs: Sequence[Program], only: str | None) -> list[Program]:

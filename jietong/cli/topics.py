@@ -74,18 +74,10 @@ def planned(topics: Mapping[str, TopicSpec], found: Mapping[str, Any], brokers: 
                 name,
                 configs=differs,
                 was={key: there.configs.get(key, "") for key in differs},
-                refused=_partitions(spec, there.partitions),
+                refused=spec.misfit(there.partitions),
             )
         )
     return steps
-
-
-def _partitions(spec: TopicSpec, there: int) -> str | None:
-    if there == spec.partitions:
-        return None
-    if there < spec.partitions:
-        return f"has {there} partitions, its file says {spec.partitions}: `jietong topics raise {spec.topic}`, when everything is read"
-    return f"has {there} partitions, its file says {spec.partitions}: a topic never gets fewer; say {there} in its file"
 
 
 @app.callback()

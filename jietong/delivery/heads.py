@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from jietong.delivery import outbox
 from jietong.delivery.outbox import Head
 from jietong.errors import DamagedError, Fault
 from jietong.event import Draft, Envelope, Key
+from jietong.identifiers import kind_of
 from jietong.store import Transaction
 
 PAGE = 1000
@@ -31,16 +33,24 @@ class Announced(NamedTuple):
 
 
 class Heads:
-    """The newest head of every source, read from the compacted topic. One reader's; not shared between threads."""
+    """The newest head of every source, read from the compacted topic; each head once, however many threads ask."""
 
     def __init__(self, broker: Broker, contract: Contract) -> None:
         self.broker, self._contract = broker, contract
+        self._reading = threading.Lock()
         self._next: dict[Place, int] = {}
         self._topic_id = ""
         self._known: dict[str, Announced] = {}
+        self.cities: set[str] = set()
+        """Whose sources announce themselves here, believed or not."""
 
     def read(self) -> Mapping[str, Announced]:
-        """source → its newest head. Raises RetriableError while the log is away."""
+        """source → its newest head, of those that are in the log now. Raises RetriableError while the log is away."""
+        with self._reading:
+            self._read()
+            return dict(self._known)
+
+    def _read(self) -> None:
         topic = self.broker.topic(HEADS)
         if topic.id != self._topic_id:
             self._topic_id, self._next = topic.id, {}
@@ -54,9 +64,11 @@ class Heads:
                 self._next[place] = records[-1].offset + 1
                 for record in records:
                     self._take(record)
-        return self._known
 
     def _take(self, record: Record) -> None:
+        source = record.key.decode("latin-1")
+        if kind_of(source) == "source":
+            self.cities.add(source.split(":")[2])
         try:
             event = self._contract.decode(self._contract.envelope(record))
         except (DamagedError, Fault):

@@ -111,6 +111,15 @@ def headed(record: Record, **changed: bytes | None) -> Record:
     return replace(record, headers=tuple((name, value) for name, value in kept if value is not None))
 
 
+def test_another_citys_source_is_not_believed_by_a_city_that_says_which_it_is() -> None:
+    assert SOURCE.startswith("urn:jietong:440700:")
+    assert Contract(catalog(V1), city="440700").envelope(sent()).key.source == SOURCE
+    with pytest.raises(DamagedError, match="another city's"):
+        Contract(catalog(V1), city="441900").envelope(sent())
+    with pytest.raises(DamagedError, match="another city's"):
+        Contract(catalog(V1), city="4407").envelope(sent())
+
+
 # -- the wire ------------------------------------------------------------------------------------------------------------
 def test_a_value_is_a_zero_the_registrys_id_in_four_bytes_and_the_avro_body() -> None:
     message = CONTRACT.message(envelope(data={"decision": "APPROVED"}))

@@ -407,6 +407,15 @@ def test_what_is_not_there_is_a_line(jietong: Run) -> None:
         assert (code, len(err.splitlines())) == (2, 1), (command, err)
 
 
+def test_a_program_of_another_city_does_not_start_on_this_ones_log(jietong: Run, moved: Moved) -> None:
+    del jietong  # the city runs
+    command = [str(Path(sys.executable).with_name("jietong")), "run", "services.timeline"]
+    other = {**os.environ, **moved.env, "JIETONG_CITY": "dongguan", "JIETONG_PORT": "0"}
+    done = subprocess.run(command, env=other, capture_output=True, text=True, check=False, timeout=120)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done.stderr
+    assert "the log is city 440700's, and this is 441900" in done.stderr
+
+
 # -- a new reader -------------------------------------------------------------------------------------------------------------
 def test_a_new_reader_begins_at_an_exact_cut_while_the_city_runs(jietong: Run, moved: Moved, tmp_path: Path) -> None:
     name = LATER.partition(".")[2]

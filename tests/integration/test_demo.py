@@ -78,3 +78,7 @@ def test_a_program_runs_alone_and_says_in_one_line_what_is_wrong(tmp_path: Path)
         program.terminate()
         program.communicate(timeout=30)
     assert program.returncode == 0
+    environment["JIETONG_CITY"] = "dongguan"
+    wrong = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, timeout=60, check=False)
+    assert (wrong.returncode, wrong.stdout, wrong.stderr.count("\n")) == (2, "", 1)
+    assert "the log is city 440700's, and this is 441900" in wrong.stderr

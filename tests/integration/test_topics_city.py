@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -13,12 +14,13 @@ from confluent_kafka.admin import AdminClient
 import connectors.investment.__main__ as investment
 import services.timeline.__main__ as timeline
 from connectors.investment.platform import Application
-from jietong import catalog, settings
+from jietong import catalog, settings, up
 from jietong.broker import Place
 from jietong.catalog import Catalog
 from jietong.cli import topics as cli
 from jietong.cli.app import run
 from jietong.engine import Engine, Running
+from jietong.errors import UsageError
 
 pytestmark = [pytest.mark.city, pytest.mark.timeout(300)]
 REGISTERED = "investment.project.registered.v1"
@@ -58,6 +60,9 @@ def test_what_differs_is_said_and_mended_and_partitions_are_never_changed_by_the
         monkeypatch.setattr(cli.catalog, "load", lambda count=count: with_partitions(count))
         assert run(["topics", "apply", "--json"]) == 1
         assert way in does(capsys)[REGISTERED]
+        engine, _ = up.open_engine(empty_city)
+        with closing(engine), pytest.raises(UsageError, match=f"{REGISTERED} has 6 partitions.*{way}"):
+            up.refuse_a_log_that_does_not_fit(engine)
     assert len(known.list_topics(REGISTERED, timeout=10).topics[REGISTERED].partitions) == 6
 
 
